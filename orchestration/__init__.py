@@ -1,0 +1,1 @@
+"""The asset graph: the only package that imports Dagster."""

@@ -1,0 +1,1 @@
+"""The endpoint: what is packed into a bundle, and how a bundle answers."""

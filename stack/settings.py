@@ -1,0 +1,298 @@
+"""Every setting of the product, read from the environment here and nowhere else.
+
+A store's URL is unset by default, which means: the embedded server of that store, on loopback. Setting the URL
+turns the embedded server off and is the only thing that differs between a laptop and a cluster.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot work; the message names the variable and what it must be."""
+
+
+def _http_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must look like http://user:password@host:8123/database (or https://)")
+    return value.rstrip("/")
+
+
+def _postgres_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        url = make_url(value)
+    except ArgumentError as error:
+        raise ValueError("must look like postgresql://user:password@host:5432/database") from error
+    if url.get_backend_name() not in ("postgresql", "postgres") or not url.host or not url.database:
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    return value
+
+
+def _redis_url(value: str | None) -> str | None:
+    if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must look like redis://:password@host:6379/0 (or rediss://, unix://)")
+    return value
+
+
+def _tracking_uri(value: str | None) -> str | None:
+    if value is not None and urlsplit(value).scheme not in ("http", "https"):
+        raise ValueError("must look like http://host:5000 (or https://): a tracking server, not a folder")
+    return value.rstrip("/") if value else value
+
+
+def _env(name: str) -> AliasChoices:
+    return AliasChoices(name, name.lower())
+
+
+class Settings(BaseSettings):
+    """Values come from the environment, then from `.env` in the project root, then from the defaults here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REELGRAPH_", env_file=PROJECT_ROOT / ".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    # Where everything that is not code lives.
+    home: Path = Field(PROJECT_ROOT / ".reelgraph", description="folder of all state")
+    data: Path | None = Field(None, description="folder of a public data set; the simulator if unset")
+    test_data: Path | None = Field(None, description="folder of the real data, for tests")
+    object_store: str | None = Field(None, description="URL of the object store; a folder in home if unset")
+
+    # The stores. Unset: the embedded server.
+    clickhouse_url_override: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        None, validation_alias=_env("CLICKHOUSE_URL")
+    )
+    database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+        None, validation_alias=_env("DATABASE_URL")
+    )
+    dagster_database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+        None, validation_alias=_env("DAGSTER_DATABASE_URL")
+    )
+    mlflow_database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+        None, validation_alias=_env("MLFLOW_DATABASE_URL")
+    )
+    redis_url_override: Annotated[str | None, AfterValidator(_redis_url)] = Field(
+        None, validation_alias=_env("REDIS_URL")
+    )
+    mlflow_tracking_uri_override: Annotated[str | None, AfterValidator(_tracking_uri)] = Field(
+        None, validation_alias=_env("MLFLOW_TRACKING_URI")
+    )
+    postgres_from_clickhouse: str | None = Field(
+        None, description="host:port of Postgres as ClickHouse reaches it; DATABASE_URL's if unset"
+    )
+
+    # Ports of what we start, all on loopback.
+    bind_host: str = LOOPBACK
+    dagster_port: Port = 3000
+    code_server_port: Port = 4000
+    mlflow_port: Port = 5000
+    endpoint_port: Port = 8000
+    clickhouse_port: Port = 8123
+    postgres_port: Port = 55432
+    redis_port: Port = 56379
+
+    # How much the embedded ClickHouse may use, in bytes.
+    clickhouse_max_memory: int = Field(2_000_000_000, ge=100_000_000)
+
+    # The pipeline.
+    executor: Literal["in_process", "multiprocess"] = "in_process"
+    training_window_days: int = Field(90, ge=1)
+    feature_window_days: int = Field(30, ge=1)
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the newest interactions held out")
+    seed: int = 0
+    two_tower_epochs: int = Field(6, ge=1)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        seen: dict[int, str] = {}
+        for name in type(self).model_fields:
+            if name.endswith("_port"):
+                port = getattr(self, name)
+                if port in seen:
+                    raise ValueError(f"{name} and {seen[port]} are both {port}")
+                seen[port] = name
+        return self
+
+    # --- Stores, as the code reaches them -------------------------------------------------------------------
+
+    @property
+    def clickhouse_embedded(self) -> bool:
+        return self.clickhouse_url_override is None
+
+    @property
+    def postgres_embedded(self) -> bool:
+        return self.database_url_override is None
+
+    @property
+    def redis_embedded(self) -> bool:
+        return self.redis_url_override is None
+
+    @property
+    def mlflow_embedded(self) -> bool:
+        return self.mlflow_tracking_uri_override is None
+
+    @property
+    def clickhouse_url(self) -> str:
+        """`http://user:password@host:port/database`."""
+        return self.clickhouse_url_override or f"http://default@{LOOPBACK}:{self.clickhouse_port}/reelgraph"
+
+    @property
+    def database_url(self) -> str:
+        """Of `users` and `videos`, naming its driver (SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3)."""
+        return self._postgres(self.database_url_override, "reelgraph")
+
+    @property
+    def dagster_database_url(self) -> str:
+        """`postgresql://...` for dagster-postgres, a database of its own."""
+        return self._postgres(self.dagster_database_url_override, "dagster")
+
+    @property
+    def mlflow_database_url(self) -> str:
+        return self._postgres(self.mlflow_database_url_override, "mlflow")
+
+    @property
+    def redis_url(self) -> str:
+        return self.redis_url_override or f"redis://{LOOPBACK}:{self.redis_port}/0"
+
+    @property
+    def mlflow_tracking_uri(self) -> str:
+        return self.mlflow_tracking_uri_override or f"http://{LOOPBACK}:{self.mlflow_port}"
+
+    @property
+    def dagster_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.dagster_port}"
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.endpoint_port}"
+
+    def _postgres(self, explicit: str | None, database: str) -> str:
+        if explicit:
+            url = make_url(explicit)
+        elif self.database_url_override:  # same server, another database
+            url = make_url(self.database_url_override).set(database=database)
+        else:
+            url = URL.create("postgresql", "reelgraph", None, LOOPBACK, self.postgres_port, database)
+        return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    # --- Folders --------------------------------------------------------------------------------------------
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def objects_dir(self) -> Path:
+        """The local object store: MLflow artifacts, the DVC remote, bundles."""
+        return self.home / "objects"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def bentoml_home(self) -> Path:
+        return self.home / "bentoml"
+
+    @property
+    def training_set_dir(self) -> Path:
+        """One DVC-tracked folder: `interactions.parquet`, `videos.parquet`, `meta.json`."""
+        return self.home / "training_set"
+
+    @property
+    def current_bundle_pointer(self) -> Path:
+        """A file holding the tag of the bundle in service; replaced atomically, watched by the endpoint."""
+        return self.home / "bundles" / "current"
+
+
+def explain(error: ValidationError) -> str:
+    """Name each bad variable, its value and what it must be, a line each."""
+    lines = []
+    for item in error.errors():
+        place = str(item["loc"][0]) if item["loc"] else ""
+        field = next((name for name in Settings.model_fields if place.lower() in _names_of(name)), place)
+        variable = _variable_of(field) if field else "settings"
+        value = "" if not item["loc"] or "URL" in variable else f" (got {item['input']!r})"
+        lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{value}")
+    return "\n".join(lines)
+
+
+def _names_of(field: str) -> set[str]:
+    return {field, _variable_of(field).lower()}
+
+
+def _variable_of(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"REELGRAPH_{field.upper()}"
+
+
+def variables() -> list[str]:
+    """The environment variables that are read, in the order of the fields."""
+    return [_variable_of(name) for name in Settings.model_fields]
+
+
+def load_settings() -> Settings:
+    """Read the settings now; raises `SettingsError` that names the variable."""
+    unknown = sorted(n for n in os.environ if n.startswith("REELGRAPH_") and n not in variables())
+    if unknown:
+        raise SettingsError(f"{unknown[0]}: no such setting (see .env.example)")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from error
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
+
+
+def telemetry_off() -> dict[str, str]:
+    """Environment that silences every package's telemetry and update check; every process we start gets it."""
+    return {
+        "DO_NOT_TRACK": "1",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DVC_NO_ANALYTICS": "1",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """What a child process needs to see the same settings, wherever it runs: the inherited environment, every
+    value of `settings` spelled out."""
+    env = {**os.environ, **telemetry_off()}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            env[_variable_of(name)] = str(value)
+    env["DAGSTER_HOME"] = str(settings.dagster_home)
+    env["BENTOML_HOME"] = str(settings.bentoml_home)
+    env["DAGSTER_POSTGRES_URL"] = settings.dagster_database_url
+    # Model files are data, never code: nothing we serve may need unpickling.
+    env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
