@@ -1,0 +1,132 @@
+"""Is a service well? One small check a kind: None when it is, else what is wrong, in a few words."""
+
+import http.client
+import json
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from stack.settings import LOOPBACK
+
+TIMEOUT_S = 5.0
+
+
+class Probe(Protocol):
+    """Asked from a worker thread; must answer within some seconds and raise nothing."""
+
+    def check(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Nothing to ask: the process is there."""
+
+    def check(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    """GET `path` answers 2xx. Talks to loopback directly, whatever proxy the environment names."""
+
+    host: str
+    port: int
+    path: str = "/"
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
+        try:
+            connection.request("GET", self.path)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            return _say(error)
+        finally:
+            connection.close()
+        return None if 200 <= status < 300 else f"GET {self.path} answered {status}"
+
+
+@dataclass(frozen=True)
+class TcpProbe:
+    """Something accepts connections on the port."""
+
+    port: int
+    host: str = LOOPBACK
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        try:
+            socket.create_connection((self.host, self.port), self.timeout_s).close()
+        except OSError as error:
+            return _say(error)
+        return None
+
+
+@dataclass(frozen=True)
+class RedisProbe:
+    """PING answers PONG (while loading its file it answers an error)."""
+
+    port: int
+    host: str = LOOPBACK
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        try:
+            with socket.create_connection((self.host, self.port), self.timeout_s) as connection:
+                connection.sendall(b"PING\r\n")
+                answer = connection.recv(200)
+        except OSError as error:
+            return _say(error)
+        return None if answer.startswith(b"+PONG") else f"PING answered {answer[:80]!r}"
+
+
+@dataclass(frozen=True)
+class PostgresProbe:
+    """`SELECT 1` as our role."""
+
+    port: int
+    host: str = LOOPBACK
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        import psycopg2
+
+        milliseconds = int(self.timeout_s * 1000)
+        try:
+            connection = psycopg2.connect(
+                host=self.host,
+                port=self.port,
+                user="reelgraph",
+                dbname="postgres",
+                connect_timeout=max(2, int(self.timeout_s)),
+                options=f"-c statement_timeout={milliseconds}",
+                tcp_user_timeout=milliseconds,
+            )
+        except psycopg2.OperationalError as error:
+            return str(error).strip().splitlines()[0]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            return str(error).strip().splitlines()[0]
+        finally:
+            connection.close()
+        return None
+
+
+def _say(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def json_answer(
+    host: str, port: int, path: str, body: dict[str, str], timeout_s: float = TIMEOUT_S
+) -> object:
+    """POST `body` as JSON and decode the answer; raises OSError, HTTPException or ValueError."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()

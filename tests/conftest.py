@@ -1,0 +1,150 @@
+"""Servers for the whole test session: each starts when first asked for, on its own port and folder, once."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.health import HttpProbe, PostgresProbe, Probe, RedisProbe
+from stack.postgres import ensure_databases, postgres_command, prepare_postgres
+from stack.postgres_user import postgres_identity
+from stack.processes import Identity, owned, spawn, stop, sweep
+from stack.redis_server import redis_command
+from stack.settings import PROJECT_ROOT, Settings, child_environment, variables
+
+_KEPT = {"REELGRAPH_TEST_DATA"}
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct free ports on loopback, as the OS hands them out."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def settings_at(home: Path, **changes: object) -> Settings:
+    """Settings of an embedded stack in `home` on free ports, whatever `.env` says."""
+    names = [name for name in Settings.model_fields if name.endswith("_port")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return Settings(_env_file=None, **{"home": home, **ports, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """The tests see no setting of the person who runs them (except where the real data is)."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in variables():
+            if name not in _KEPT:
+                patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """One stack's settings for the session: a home (with a space in its path) in tmp, free ports."""
+    home = tmp_path_factory.mktemp("stack home") / "home"
+    home.mkdir()
+    return settings_at(home)
+
+
+@pytest.fixture
+def new_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Make settings for a test's own stack: `new_settings(redis_port=...)`, home below tmp_path."""
+
+    def make(name: str = "home", **changes: object) -> Settings:
+        return settings_at(tmp_path / name, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data(settings: Settings) -> Path:
+    """Folder of the public data sets (`REELGRAPH_TEST_DATA`, else `../shared/data`); skips without it."""
+    folder = settings.test_data or PROJECT_ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data here: set REELGRAPH_TEST_DATA")
+    return folder
+
+
+def _serve(
+    settings: Settings,
+    name: str,
+    command: list[str],
+    probe: Probe,
+    *,
+    number: signal.Signals = signal.SIGTERM,
+    identity: Identity | None = None,
+    timeout_s: float = 60,
+) -> Iterator[None]:
+    log = settings.logs_dir / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = spawn(
+            command,
+            environment=child_environment(settings),
+            output=output,
+            owner=settings.home,
+            service=name,
+            cwd=PROJECT_ROOT if identity is None else None,
+            identity=identity,
+            death_signal=number,
+        )
+    try:
+        deadline = time.monotonic() + timeout_s
+        while (trouble := probe.check()) is not None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{name} did not start ({trouble}):\n{log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.05)
+        yield
+    finally:
+        stop(process, number, 20)
+        sweep(lambda: owned(settings.home, name), 0)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(settings: Settings) -> Iterator[Settings]:
+    """The embedded ClickHouse is up at `settings.clickhouse_url`; no database but `default` in it yet."""
+    command = [sys.executable, "-m", "stack.clickhouse", "--path", str(settings.home / "clickhouse")]
+    command += ["--host", "127.0.0.1", "--port", str(settings.clickhouse_port)]
+    probe = HttpProbe("127.0.0.1", settings.clickhouse_port, "/ping")
+    for _ in _serve(settings, "clickhouse", command, probe):
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def postgres(settings: Settings) -> Iterator[Settings]:
+    """The embedded Postgres is up with its three databases, all empty."""
+    data = settings.home / "postgres"
+    prepare_postgres(data)
+    command = postgres_command(data, settings.postgres_port)
+    probe = PostgresProbe(settings.postgres_port)
+    identity = postgres_identity()
+    for _ in _serve(settings, "postgres", command, probe, number=signal.SIGINT, identity=identity):
+        ensure_databases(settings)
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def redis(settings: Settings) -> Iterator[Settings]:
+    """The embedded Redis is up at `settings.redis_url`."""
+    data = settings.home / "redis"
+    data.mkdir(exist_ok=True)
+    command = redis_command(data, settings.redis_port)
+    for _ in _serve(settings, "redis", command, RedisProbe(settings.redis_port)):
+        yield settings
+
+
+@pytest.fixture
+def as_if_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend not to be root (for code that branches on it)."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
