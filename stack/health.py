@@ -1,7 +1,6 @@
 """Is a service well? One small check a kind: None when it is, else what is wrong, in a few words."""
 
 import http.client
-import json
 import socket
 from dataclasses import dataclass
 from typing import Protocol
@@ -118,15 +117,3 @@ def _say(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def json_answer(
-    host: str, port: int, path: str, body: dict[str, str], timeout_s: float = TIMEOUT_S
-) -> object:
-    """POST `body` as JSON and decode the answer; raises OSError, HTTPException or ValueError."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-    try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()

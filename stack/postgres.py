@@ -88,29 +88,11 @@ def _create(data: Path) -> None:
         os.chown(draft, identity.uid, identity.gid)
     binaries = postgres_binaries()
     locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    _run(
-        [
-            str(binaries / "initdb"),
-            "-D",
-            str(draft),
-            "-U",
-            "postgres",
-            "--auth=reject",
-            "--no-instructions",
-            *locale,
-        ]
-    )
+    options = ["-U", "postgres", "--auth=reject", "--no-instructions", *locale]
+    _run([str(binaries / "initdb"), "-D", str(draft), *options])
     (draft / "pg_hba.conf").write_text(_HBA)
-    single = [
-        str(binaries / "postgres"),
-        "--single",
-        "-c",
-        "exit_on_error=true",
-        "-D",
-        str(draft),
-        "postgres",
-    ]
-    _run(single, sql=f"CREATE ROLE {ROLE} LOGIN CREATEDB\n")
+    alone = ["--single", "-c", "exit_on_error=true", "-D", str(draft), "postgres"]
+    _run([str(binaries / "postgres"), *alone], sql=f"CREATE ROLE {ROLE} LOGIN CREATEDB\n")
     draft.rename(data)
 
 

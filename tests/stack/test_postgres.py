@@ -1,4 +1,4 @@
-"""The embedded Postgres: one role that owns three databases, no superuser at the door, repaired after a crash."""
+"""The embedded Postgres: one role that owns three databases, no superuser at the door, repairs."""
 
 import psycopg2
 import pytest
@@ -20,7 +20,7 @@ def test_our_role_owns_each_of_the_three_databases(postgres: Settings) -> None:
 
 
 def test_the_superuser_cannot_log_in(postgres: Settings) -> None:
-    with pytest.raises(psycopg2.OperationalError, match="no pg_hba.conf entry"):
+    with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"):
         psycopg2.connect(host="127.0.0.1", port=postgres.postgres_port, user="postgres", dbname="postgres")
 
 

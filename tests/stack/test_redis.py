@@ -1,4 +1,4 @@
-"""The embedded Redis keeps what it was told, drops only what may expire, and is found without importing its wheel."""
+"""The embedded Redis keeps what it was told, drops only what may expire."""
 
 from stack.clients import redis_client
 from stack.settings import Settings
