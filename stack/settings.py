@@ -66,7 +66,11 @@ class Settings(BaseSettings):
     """Values come from the environment, then from `.env` in the project root, then from the defaults here."""
 
     model_config = SettingsConfigDict(
-        env_prefix="REELGRAPH_", env_file=PROJECT_ROOT / ".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix="REELGRAPH_",
+        env_file=PROJECT_ROOT / ".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
     )
 
     # Where everything that is not code lives.
@@ -100,6 +104,7 @@ class Settings(BaseSettings):
 
     # Ports of what we start, all on loopback.
     bind_host: str = LOOPBACK
+    code_server_host: str = Field(LOOPBACK, description="where the webserver and daemon find the code server")
     dagster_port: Port = 3000
     code_server_port: Port = 4000
     mlflow_port: Port = 5000

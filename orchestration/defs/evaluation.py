@@ -1,0 +1,108 @@
+"""Evaluation and registration: all kinds judged on the same held-out users, then registered in MLflow."""
+
+from pathlib import Path
+
+import dagster as dg
+from dagster import MetadataValue
+
+from orchestration.code_versions import code_version
+from orchestration.metadata import markdown_table, picture
+from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
+from orchestration.registration import register_all
+from orchestration.resources import Stores
+
+SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "coverage_at_10", "rmse")
+
+
+@dg.asset(
+    group_name="training",
+    kinds={"python"},
+    owners=["team:ml"],
+    code_version=code_version("ml"),
+    pool="models",
+)
+def model_evaluation(
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    training_set: TrainingSet,
+    svd_model: TrainedModel,
+    two_tower_model: TrainedModel,
+    popularity_model: TrainedModel,
+) -> dg.Output[Judgement]:
+    """Global time split, full catalogue, every user's metric kept; the better kind by NDCG@10, with a 95% interval
+    of the difference on the same users."""
+    from ml.pipeline import judge
+
+    models = {model.kind: model for model in (svd_model, two_tower_model, popularity_model)}
+    stale = [m.kind for m in models.values() if m.training_set_hash != training_set.dvc_hash]
+    if stale:
+        raise dg.Failure(
+            f"{', '.join(stale)}: trained on another training set than {training_set.dvc_hash}; "
+            "materialize the models again before judging them"
+        )
+    out = stores.settings.home / "models" / "judgement"
+    result = judge({kind: m.path for kind, m in models.items()}, training_set.path, out)
+    rows = [
+        {"kind": kind, **{name: values.get(name, "") for name in SHOWN}}
+        for kind, values in result.metrics.items()
+    ]
+    record = Judgement(
+        path=out,
+        best_kind=result.best_kind,
+        metrics=result.metrics,
+        training_set_hash=training_set.dvc_hash,
+    )
+    metadata: dict[str, object] = {
+        "better kind": result.best_kind,
+        "test users": result.test_users,
+        "NDCG@10 difference, 95% interval": result.difference_text,
+        "metrics": markdown_table(rows),
+        "judgement": MetadataValue.path(str(out / "judgement.json")),
+    }
+    plot = Path(out / "judgement.png")
+    if plot.exists():
+        metadata["plot"] = picture(plot)
+    return dg.Output(record, metadata=metadata)
+
+
+@dg.asset(
+    group_name="training",
+    kinds={"mlflow"},
+    owners=["team:ml"],
+    code_version=code_version("serving/registry.py", "orchestration/registration.py"),
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL),
+)
+def registered_models(
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    training_set: TrainingSet,
+    svd_model: TrainedModel,
+    two_tower_model: TrainedModel,
+    popularity_model: TrainedModel,
+    model_evaluation: Judgement,
+) -> dg.Output[RegisteredModels]:
+    """Versions of the registered model `recommender`, one a kind; aliases `svd`, `two-tower`, and `champion` on
+    the better of the two. Moving `champion` by hand in the MLflow UI later is a promotion like any other."""
+    from serving import registry
+
+    settings = stores.settings
+    trained = [svd_model, two_tower_model, popularity_model]
+    versions = register_all(settings, training_set, trained, model_evaluation)
+    champion = versions[model_evaluation.best_kind]
+    registry.set_alias(settings, "champion", champion.version)
+    record = RegisteredModels(
+        versions={kind: version.version for kind, version in versions.items()},
+        champion_kind=champion.kind,
+        champion_version=champion.version,
+    )
+    return dg.Output(
+        record,
+        metadata={
+            "champion": f"{champion.kind}, version {champion.version}",
+            "registered model": MetadataValue.url(registry.model_url(settings)),
+            **{
+                f"MLflow run of {kind}": MetadataValue.url(registry.run_url(settings, version.run_id))
+                for kind, version in versions.items()
+            },
+        },
+    )

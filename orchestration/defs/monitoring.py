@@ -1,0 +1,59 @@
+"""Monitoring: has what people do moved away from what the models were trained on?"""
+
+import dagster as dg
+from dagster import MetadataValue
+
+from orchestration.code_versions import code_version
+from orchestration.metadata import markdown_table
+from orchestration.resources import Stores
+
+CURRENT_DAYS = 3
+REFERENCE_DAYS = 30
+
+
+@dg.asset(
+    group_name="monitoring",
+    kinds={"evidently"},
+    owners=["team:ml"],
+    deps=["watch_sessions", "stg_videos"],
+    code_version=code_version("data_quality/drift.py"),
+)
+def drift_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
+    """Evidently: watch sessions of the last days against the weeks before. The HTML is kept per run."""
+    from data_quality.drift import drift_report as compare
+    from data_quality.drift import fetch_behaviour
+
+    from data_quality.training_set import data_clock
+
+    out = stores.settings.home / "reports" / f"drift-{context.run_id}.html"
+    with stores.clickhouse() as client:
+        as_of = data_clock(client)
+        reference, current = fetch_behaviour(
+            client, as_of=as_of, current_days=CURRENT_DAYS, reference_days=REFERENCE_DAYS
+        )
+    result = compare(reference, current, out)
+    return dg.MaterializeResult(
+        metadata={
+            "drifted": result.drifted,
+            "share of drifted columns": round(result.share, 3),
+            "as of": as_of.isoformat(),
+            "columns": markdown_table([vars(column) for column in result.columns]),
+            "report": MetadataValue.path(str(result.html)),
+            "reference rows": len(reference),
+            "current rows": len(current),
+        }
+    )
+
+
+@dg.asset_check(asset=drift_report, description="What people do looks like what the models were trained on.")
+def behaviour_has_not_drifted(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("drift_report"))
+    materialization = event.asset_materialization if event else None
+    if materialization is None:
+        raise dg.Failure("drift_report has not been materialized yet")
+    metadata = materialization.metadata
+    return dg.AssetCheckResult(
+        passed=not metadata["drifted"].value,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"share of drifted columns": metadata["share of drifted columns"].value},
+    )

@@ -1,0 +1,38 @@
+"""Registers what a run trained: parameters, curves, judged metrics and lineage, one MLflow run a kind."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestration.records import Judgement, TrainedModel, TrainingSet
+from stack.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.registry import RegisteredVersion
+
+
+def register_all(
+    settings: Settings, training_set: TrainingSet, trained: Sequence[TrainedModel], judgement: Judgement
+) -> dict[str, "RegisteredVersion"]:
+    """One version a kind, each reachable by an alias of its kind's name. A re-run of the same Dagster run finds
+    the versions it made before instead of making them again."""
+    from serving import registry
+
+    versions = {}
+    for model in trained:
+        artifacts = [
+            p for p in (judgement.path / "judgement.json", judgement.path / "judgement.png") if p.exists()
+        ]
+        version = registry.register(
+            settings,
+            kind=model.kind,
+            model_dir=model.path / "full",
+            params=model.params,
+            metrics=judgement.metrics[model.kind],
+            curves=model.curves,
+            tags={"dagster_run_id": model.dagster_run_id},
+            artifacts=artifacts,
+            training_set={"hash": training_set.dvc_hash, **training_set.meta},
+        )
+        registry.set_alias(settings, model.kind, version.version)
+        versions[model.kind] = version
+    return versions
