@@ -32,12 +32,15 @@ def decide_retraining(
         return Decision(False, "no drift report yet")
     if not drifted:
         return Decision(False, "behaviour has not drifted")
-    if trained_as_of is not None and drift_as_of is not None:
-        if datetime.fromisoformat(trained_as_of) >= datetime.fromisoformat(drift_as_of):
-            return Decision(False, f"the models were trained on data up to {trained_as_of}, drift included")
+    if trained_as_of and drift_as_of and _time(trained_as_of) >= _time(drift_as_of):
+        return Decision(False, f"the models were trained on data up to {trained_as_of}, drift included")
     if last_requested is not None and now - last_requested < RETRAINING_COOLDOWN:
         return Decision(False, f"retraining was asked for at {last_requested.isoformat()}; cooling down")
     return Decision(True, f"behaviour up to {drift_as_of} drifted from what the models know")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def run_demo(settings: Settings, data: Path | None, console: Console) -> None:
 
     started = time.monotonic()
     source = open_source(settings, data)
-    with console.status("checking the data set") if console.is_terminal else _quietly():
+    with console.status("checking the data set"):
         source.validate()
         fingerprint = source.fingerprint()
     console.print(f"data: {source.name}, fingerprint {fingerprint[:12]}")
@@ -94,8 +94,3 @@ def _states(client: DagsterClient) -> list:
     if not states:
         raise DemoFailed("Dagster shows no assets: `make logs SERVICE=dagster-code` says why")
     return states
-
-
-class _quietly:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
