@@ -1,0 +1,36 @@
+"""What every model's `fit` takes and gives."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.errors import DivergedError
+from ml.factors import FactorModel
+
+Progress = Callable[[int, int, float], None]
+"""Called after each epoch with (epoch from 1, epochs in all, mean loss)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, its loss per epoch, and for torch models the weights that training could go on from."""
+
+    model: FactorModel
+    curve: list[float] = field(default_factory=list)
+    weights: Mapping[str, NDArray] = field(default_factory=dict)
+
+
+def finite(kind: str, epoch: int, loss: float) -> float:
+    """The loss, or `DivergedError`: a model of NaNs must never be saved."""
+    if not math.isfinite(loss):
+        raise DivergedError(f"{kind}: the loss of epoch {epoch} is {loss}; a lower learning rate may help")
+    return loss
+
+
+def decayed(times_ms: NDArray[np.int64], now_ms: int, half_life_days: float) -> NDArray[np.float64]:
+    """0.5 ** (age / half life): what a play of each time still counts at `now_ms`."""
+    age_days = (now_ms - times_ms) / 86_400_000.0
+    return np.exp2(-age_days / half_life_days)
