@@ -1,0 +1,64 @@
+"""What every source of demo data offers: users, videos and events, checked before anything is written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class SourceError(Exception):
+    """A source cannot be read; the message names the file and, where known, line, column and value."""
+
+    def __init__(
+        self,
+        path: Path,
+        problem: str,
+        *,
+        line: int | None = None,
+        column: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        self.path, self.problem, self.line, self.column, self.value = path, problem, line, column, value
+        place = str(path)
+        if line is not None:
+            place += f", line {line}"
+        if column is not None:
+            place += f", column {column}"
+        got = "" if value is None else f", got {value[:100]!r}"
+        super().__init__(f"{place}: {problem}{got}")
+
+
+class Source(Protocol):
+    """A data set that can be made again at will: what is loaded from it may be replaced without loss."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides the content: equal fingerprints give equal rows."""
+        ...
+
+    def validate(self) -> None:
+        """Read and judge everything; raises `SourceError`. Nothing may be written before this has passed."""
+        ...
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the raw log behind `events`, repeated ones included."""
+        ...
+
+    def users(self) -> pa.Table:
+        """One row per user, in the columns of `contracts.USERS`."""
+        ...
+
+    def videos(self) -> pa.Table:
+        """One row per video, in the columns of `contracts.VIDEOS`."""
+        ...
+
+    def events(self) -> Iterator[pa.RecordBatch]:
+        """Every event, in batches of at most 100,000 rows in the columns of `contracts.EVENTS`."""
+        ...
+
+    def notes(self) -> dict[str, int]:
+        """What the mapping counted that the reader of a report should know, by name."""
+        ...
