@@ -1,0 +1,96 @@
+"""A real MLflow server on a port of its own, small models with known scores, bundles made of them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from ml.factors import FactorModel
+from stack.settings import Settings, telemetry_off
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(probe: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if probe():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def stop(process: subprocess.Popen, grace: float = 15) -> None:
+    """Stop a process and whatever it started (it leads a session of its own)."""
+    process.terminate()
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("mlflow")
+    port = free_port()
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+            + ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "files")],
+            env={**os.environ, **telemetry_off(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            start_new_session=True,
+        )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        wait_for(lambda: answers(f"{uri}/health"), f"MLflow: {(home / 'server.log').read_text()}")
+        yield uri
+    finally:
+        stop(server)
+
+
+def tiny_model(kind: str = "svd", *, users: tuple[str, ...] = ("ann", "bob"), videos: int = 6) -> FactorModel:
+    """Scores by hand: ann likes low-numbered videos, bob high-numbered; popularity falls with the number."""
+    video_ids = np.array([f"v{i}" for i in range(videos)])
+    position = np.linspace(1, -1, videos, dtype=np.float32)[:, None]
+    flat = kind == "popularity"
+    taste = np.array([[1.0] if i % 2 == 0 else [-1.0] for i in range(len(users))], dtype=np.float32)
+    order = np.argsort(users)
+    return FactorModel(
+        kind=kind,
+        user_ids=np.array(users)[order],
+        video_ids=video_ids,
+        user_factors=np.zeros((len(users), 1), np.float32) if flat else taste[order],
+        video_factors=np.zeros((videos, 1), np.float32) if flat else position,
+        user_bias=np.zeros(len(users), np.float32),
+        video_bias=np.arange(videos, 0, -1).astype(np.float32) / videos if flat else np.zeros(videos, np.float32),
+        offset=0.0,
+        info={"made": "by hand"},
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    """Settings of an empty home of its own; no server behind any port."""
+    return Settings(_env_file=None, home=tmp_path / "home", redis_port=free_port(), endpoint_port=free_port())
