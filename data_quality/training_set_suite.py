@@ -1,0 +1,144 @@
+"""The training-set suite, stated as data: what must hold, how bad it is if not, and on which column.
+
+No Great Expectations here (only `expectations.py` imports it): a `Statement` names one of its expectations
+and the arguments. Statements about two columns are checked on a derived column that is 0 or false when they
+hold: one vectorised pass does, and the report shows the size of the error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_quality.report import Severity
+from data_quality.training_set import INTERACTIONS_SCHEMA
+
+# The same formula in ClickHouse and here may differ in the last bits of a double, never by this much.
+TOLERANCE = 1e-9
+MAX_RATING = 5.0  # contract R5: rating scale 0-5
+POSITIVE_RATIO = 0.7  # contract R1.3: a session counts as engaged from here
+
+# Outside of it the implicit models have nothing to tell apart: almost everything is liked, or almost nothing.
+POSITIVES_SHARE = (0.01, 0.99)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`name` reads as a sentence that must be true; `kind` and `arguments` say how GX checks it."""
+
+    name: str
+    column: str
+    kind: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    severity: Severity = "error"
+
+
+def with_derived_columns(interactions: pa.Table, video_ids: pa.Array | None = None) -> pd.DataFrame:
+    """The table as pandas, plus the columns of errors the statements speak of.
+
+    `unknown_video` (with `video_ids`) is the id where the catalogue lacks it, else null. Handing GX the ids
+    as a value set instead costs more than all the rest: it copies the set at every step.
+    """
+    frame = interactions.to_pandas()
+    ratio = frame["watch_time_ratio"]
+    capped = ratio.clip(upper=1.0)
+    frame["ratio_error"] = (ratio - frame["total_watch_time_ms"] / frame["video_duration_ms"]).abs()
+    frame["rating_error"] = (frame["rating"] - MAX_RATING * capped).abs()
+    # weight = min(ratio, 1) + one for each kind of interaction: what is above the ratio is 0..5 of them.
+    interactions_given = frame["weight"] - capped
+    frame["interactions_error"] = (interactions_given - interactions_given.round().clip(0, 5)).abs()
+    frame["positive_disagrees"] = frame["is_positive"] != (
+        (ratio >= POSITIVE_RATIO) | (interactions_given > 0.5)
+    )
+    frame["positive_share"] = frame["is_positive"].astype(float)
+    if video_ids is not None:
+        known = pc.is_in(interactions["video_id"], value_set=video_ids).to_numpy(zero_copy_only=False)
+        frame["unknown_video"] = frame["video_id"].where(~known, None)
+    return frame
+
+
+def type_errors(schema: pa.Schema) -> dict[str, tuple[str, str]]:
+    """`{column: (expected type, found type)}` of the columns that are there with another type."""
+    return {
+        expected.name: (str(expected.type), str(schema.field(expected.name).type))
+        for expected in INTERACTIONS_SCHEMA
+        if expected.name in schema.names and schema.field(expected.name).type != expected.type
+    }
+
+
+def statements(
+    *,
+    window_start: datetime,
+    as_of: datetime,
+    min_ratio: float,
+    floor: int,
+    positives_share: tuple[float, float] = POSITIVES_SHARE,
+    with_catalogue: bool = False,
+) -> list[Statement]:
+    """The suite for a set of this window. `floor` is the least number of rows."""
+    between = "ExpectColumnValuesToBeBetween"
+    exact = {"min_value": 0.0, "max_value": TOLERANCE}
+    suite = [
+        Statement("there_are_enough_rows", "", "ExpectTableRowCountToBeBetween", {"min_value": floor}),
+        *(
+            Statement("nothing_is_missing", name, "ExpectColumnValuesToNotBeNull")
+            for name in INTERACTIONS_SCHEMA.names
+        ),
+        Statement(
+            "one_row_per_session_and_video",
+            "session_id, user_id, video_id",
+            "ExpectCompoundColumnsToBeUnique",
+            {"column_list": ["session_id", "user_id", "video_id"]},
+        ),
+        *(
+            Statement("no_id_is_empty", name, "ExpectColumnValuesToNotBeInSet", {"value_set": [""]})
+            for name in ("session_id", "user_id", "video_id")
+        ),
+        Statement(
+            "sessions_start_inside_the_window",
+            "started_at",
+            between,
+            {"min_value": window_start, "max_value": as_of, "strict_max": True},
+        ),
+        Statement("rows_are_in_order_of_time", "started_at", "ExpectColumnValuesToBeIncreasing"),
+        Statement(
+            "ratio_is_above_the_filter",
+            "watch_time_ratio",
+            between,
+            {"min_value": min_ratio, "strict_min": True},
+        ),
+        Statement("watch_time_is_positive", "total_watch_time_ms", between, {"min_value": 1}),
+        Statement("duration_is_positive", "video_duration_ms", between, {"min_value": 1}),
+        Statement("ratio_is_watch_time_by_duration", "ratio_error", between, exact),
+        Statement("rating_is_on_the_scale", "rating", between, {"min_value": 0.0, "max_value": MAX_RATING}),
+        Statement("rating_is_five_times_the_capped_ratio", "rating_error", between, exact),
+        Statement("weight_is_not_negative", "weight", between, {"min_value": 0.0}),
+        Statement("weight_is_ratio_plus_interactions", "interactions_error", between, exact),
+        Statement(
+            "positives_are_the_completed_or_interacted",
+            "positive_disagrees",
+            "ExpectColumnValuesToNotBeInSet",
+            {"value_set": [True]},
+        ),
+        Statement(
+            "positives_are_neither_rare_nor_all",
+            "positive_share",
+            "ExpectColumnMeanToBeBetween",
+            {"min_value": positives_share[0], "max_value": positives_share[1]},
+        ),
+    ]
+    if with_catalogue:
+        # A video can leave the catalogue after it was watched: the models cope, the operator should know.
+        suite.append(
+            Statement(
+                "videos_are_in_the_catalogue",
+                "unknown_video",
+                "ExpectColumnValuesToBeNull",
+                severity="warning",
+            )
+        )
+    return suite
