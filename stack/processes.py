@@ -15,6 +15,7 @@ import psutil
 # Every process we start carries these, and so does all it starts. Not REELGRAPH_*: those are settings.
 OWNER_VARIABLE = "STACK_OWNER"
 SERVICE_VARIABLE = "STACK_SERVICE"
+RUN_VARIABLE = "STACK_RUN"
 
 # These write their title over their environment, so they are known by where they run.
 _TITLE_WRITERS = {"postgres", "redis-server"}
@@ -63,26 +64,46 @@ def spawn(
     )
 
 
-def owned(owner: Path, service: str | None = None) -> list[psutil.Process]:
-    """Every live process of the stack at `owner`, of one `service` if named; whoever its parent is now."""
+def owned(
+    owner: Path, service: str | None = None, *, run: str | None = None, born_before: float | None = None
+) -> list[psutil.Process]:
+    """Every live process of the stack at `owner`, whoever its parent is now; never the calling one.
+
+    `service` narrows to one service. `run` narrows to what one supervisor started; a process that hides its
+    environment counts if it was created before `born_before` (seconds since the epoch).
+    """
     own = os.getpid()
-    return [p for p in psutil.process_iter() if p.pid != own and _belongs(p, owner, service)]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != own and _belongs(process, owner, service, run, born_before):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):  # gone, or another user's: not ours
+            continue
+    return found
 
 
-def _belongs(process: psutil.Process, owner: Path, service: str | None) -> bool:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        environment = process.environ()
-        if environment.get(OWNER_VARIABLE) == str(owner):
-            return service is None or environment.get(SERVICE_VARIABLE) == service
-        if process.name() not in _TITLE_WRITERS:
-            return False
-        folder = Path(process.cwd())
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):  # gone, or another user's: not ours
+def _belongs(
+    process: psutil.Process, owner: Path, service: str | None, run: str | None, born_before: float | None
+) -> bool:
+    if process.status() == psutil.STATUS_ZOMBIE:
+        return False
+    environment = process.environ()
+    if environment.get(OWNER_VARIABLE) == str(owner):
+        same_service = service is None or environment.get(SERVICE_VARIABLE) == service
+        return same_service and (run is None or environment.get(RUN_VARIABLE) == run)
+    if process.name() not in _TITLE_WRITERS:
         return False
     home = owner.resolve()
-    return folder.is_relative_to(home / service if service else home)
+    if not Path(process.cwd()).is_relative_to(home / service if service else home):
+        return False
+    return born_before is None or process.create_time() < born_before
+
+
+def service_of(process: psutil.Process, owner: Path) -> str:
+    """The service that a process found by `owned` belongs to; raises psutil's errors."""
+    name = process.environ().get(SERVICE_VARIABLE)
+    return name or Path(process.cwd()).relative_to(owner.resolve()).parts[0]
 
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
@@ -120,7 +141,6 @@ def sweep(find: Callable[[], list[psutil.Process]], grace_s: float) -> int:
 def _wait_gone(find: Callable[[], list[psutil.Process]], seconds: float) -> list[psutil.Process]:
     deadline = time.monotonic() + seconds
     while (found := find()) and time.monotonic() < deadline:
-        reap_adopted()
         time.sleep(_POLL_S)
     return found
 
@@ -145,15 +165,17 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def reap_adopted(known: Iterable[int] = ()) -> None:
+def reap_adopted(known: Iterable[int]) -> None:
     """Collect dead children that were adopted; `known` pids are left to their `Popen`."""
     keep = set(known)
-    for child in psutil.Process().children():
+    while True:
         try:
-            if child.pid not in keep and child.status() == psutil.STATUS_ZOMBIE:
-                os.waitpid(child.pid, os.WNOHANG)
-        except (psutil.NoSuchProcess, ChildProcessError):  # collected meanwhile
-            continue
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if dead is None or dead.si_pid in keep:
+            return
+        os.waitpid(dead.si_pid, os.WNOHANG)
 
 
 def exit_reason(status: int) -> str:

@@ -1,0 +1,176 @@
+"""The `reelgraph` command: up, down, status, logs, reset, demo."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from stack import control
+from stack.console import progress, size, status_table
+from stack.processes import StillRunningError
+from stack.run_files import HomeNotOursError
+from stack.service import UnknownServiceError
+from stack.settings import Settings, SettingsError, load_settings
+from stack.status import stack_status
+
+FAILED, BAD_SETTINGS, NOT_HEALTHY, INTERRUPTED = 1, 2, 3, 130
+_TAIL_LINES = 20
+_FOLLOW_S = 0.25
+
+app = typer.Typer(
+    help="Runs the stack that Reelgraph stands on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False)
+
+
+def _give_up(message: str, code: int) -> NoReturn:
+    _console(stderr=True).print(message, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        _give_up(str(error), BAD_SETTINGS)
+
+
+@app.command()
+def up(
+    only: Annotated[str, typer.Option(help="Comma-separated services; what they require comes along.")] = "",
+) -> None:
+    """Start what is not running and wait until it is well."""
+    settings, console = _settings(), _console()
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    try:
+        with progress(console) as watch:
+            control.up(settings, names, watch)
+    except UnknownServiceError as error:
+        _give_up(str(error), BAD_SETTINGS)
+    except (control.PreflightError, HomeNotOursError, StillRunningError) as error:
+        _give_up(str(error), FAILED)
+    except control.StartFailedError as error:
+        _explain(settings, error)
+    except KeyboardInterrupt:
+        _give_up("interrupted; what had been started is down again", INTERRUPTED)
+
+
+def _explain(settings: Settings, error: control.StartFailedError) -> NoReturn:
+    """The line, then the end of the log of what failed."""
+    log = settings.logs_dir / f"{error.service or 'supervisor'}.log"
+    tail = [f"    {line}" for line in control.log_tail(log, _TAIL_LINES)]
+    _give_up("\n".join([str(error), f"the end of {log}:", *tail]), FAILED)
+
+
+@app.command()
+def down() -> None:
+    """Stop everything; does nothing if nothing runs."""
+    settings, console = _settings(), _console()
+    try:
+        with progress(console) as watch:
+            was_running = control.down(settings, watch)
+    except StillRunningError as error:
+        _give_up(str(error), FAILED)
+    console.print("stopped" if was_running else "nothing was running")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Show every service; exit code 3 if something is not healthy."""
+    found, console = stack_status(_settings()), _console()
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    elif not found.running:
+        console.print(f"not running ({found.home})", markup=False, soft_wrap=True)
+        if found.orphans:
+            console.print(f"{found.orphans} processes are left of a dead supervisor: reelgraph down")
+    else:
+        console.print(status_table(found))
+        console.print(f"all together {size(found.memory_bytes)}; state in {found.home}", soft_wrap=True)
+    if not found.healthy:
+        raise typer.Exit(NOT_HEALTHY)
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Argument(help="A service, or supervisor; all of them if not named.")] = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it is written.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many to begin with.")] = 50,
+) -> None:
+    """Show the end of the logs."""
+    folder = _settings().logs_dir
+    found = {path.stem: path for path in sorted(folder.glob("*.log"))}
+    if service and service not in found:
+        _give_up(f"no log of {service!r}; there are: {', '.join(found) or 'none'}", BAD_SETTINGS)
+    chosen = {service: found[service]} if service else found
+    offsets = {name: path.stat().st_size for name, path in chosen.items()}
+    for name, path in chosen.items():
+        for line in control.log_tail(path, lines):
+            typer.echo(_labelled(name, line, alone=bool(service)))
+    while follow:
+        try:
+            time.sleep(_FOLLOW_S)
+        except KeyboardInterrupt:
+            return
+        for name, path in chosen.items():
+            text, offsets[name] = _since(path, offsets[name])
+            for line in text.splitlines():
+                typer.echo(_labelled(name, line, alone=bool(service)))
+
+
+def _labelled(name: str, line: str, *, alone: bool) -> str:
+    return line if alone else f"{name:<18} | {line}"
+
+
+def _since(path: Path, offset: int) -> tuple[str, int]:
+    """Whole lines written after `offset`, and where they end; from the start if the log was trimmed."""
+    if path.stat().st_size < offset:
+        offset = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        text = file.read()
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.decode(errors="replace"), offset + len(whole)
+
+
+@app.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Stop the stack and delete all its state, after asking."""
+    settings, console = _settings(), _console()
+    if not settings.home.exists():
+        console.print(f"nothing to delete at {settings.home}", markup=False, soft_wrap=True)
+        return
+    try:
+        control.check_ours(settings)
+        if not yes and not typer.confirm(f"Delete all data, models and logs in {settings.home}?"):
+            _give_up("nothing deleted", FAILED)
+        with progress(console) as watch:
+            control.reset(settings, watch)
+    except (HomeNotOursError, StillRunningError) as error:
+        _give_up(str(error), FAILED)
+    console.print(f"deleted {settings.home}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def demo() -> None:
+    """The whole path, from events to a served feed, with a summary."""
+    from stack.demo import run_demo
+
+    run_demo(_settings())
+
+
+if __name__ == "__main__":
+    app()
