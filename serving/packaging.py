@@ -43,7 +43,9 @@ def save_pyfunc(target: Path, model_dir: Path, *, run_id: str | None, model_id: 
     with tempfile.TemporaryDirectory(prefix="reelgraph-code-") as scratch:
         package = Path(scratch) / "ml"
         package.mkdir()
-        (package / "__init__.py").write_text('"""What a logged recommender needs of reelgraph\'s ml package."""\n')
+        (package / "__init__.py").write_text(
+            '"""What a logged recommender needs of reelgraph\'s ml package."""\n'
+        )
         for module in CARRIED:
             shutil.copy(Path(ml.factors.__file__).with_name(f"{module}.py"), package)
         # MLflow names an artifact's folder after where it came from.

@@ -8,12 +8,14 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.pyfunc import PythonModel
+
 from ml.factors import FactorModel
 
 DEFAULT_K = 10
 
 
-class FactorRecommender(mlflow.pyfunc.PythonModel):
+class FactorRecommender(PythonModel):
     """`predict(DataFrame[user_id, k])` -> DataFrame[user_id, rank, video_id, score], best first.
 
     A user the model never saw gets the items ranked by the model's biases alone.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
 from stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +125,10 @@ def register(
 
 def set_alias(settings: Settings, alias: str, version: int) -> None:
     """Point `alias` at `version`; raises `VersionNotFoundError`."""
-    with _client(settings) as client, _missing_is(VersionNotFoundError, f"{MODEL_NAME} has no version {version}"):
+    with (
+        _client(settings) as client,
+        _missing_is(VersionNotFoundError, f"{MODEL_NAME} has no version {version}"),
+    ):
         client.get_model_version(MODEL_NAME, str(version))
         client.set_registered_model_alias(MODEL_NAME, alias, str(version))
 
@@ -216,7 +220,9 @@ def _client(settings: Settings) -> Iterator["MlflowClient"]:
     try:
         httpx.get(f"{uri}/health", timeout=_HEALTH_TIMEOUT_S)
     except httpx.HTTPError as error:
-        raise RegistryUnavailableError(f"the MLflow server at {_shown(uri)} does not answer: {error}") from error
+        raise RegistryUnavailableError(
+            f"the MLflow server at {_shown(uri)} does not answer: {error}"
+        ) from error
     try:
         yield MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException as error:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
+
 from ml.factors import FactorModel
+from serving.bundle import BundleRecord, ModelToPack, pack
 from stack.settings import Settings, telemetry_off
 
 
@@ -54,8 +57,11 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-            + ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "files")],
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+                *("--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db"),
+                *("--artifacts-destination", str(home / "files")),
+            ],
             env={**os.environ, **telemetry_off(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,
             stderr=log,
@@ -84,7 +90,9 @@ def tiny_model(kind: str = "svd", *, users: tuple[str, ...] = ("ann", "bob"), vi
         user_factors=np.zeros((len(users), 1), np.float32) if flat else taste[order],
         video_factors=np.zeros((videos, 1), np.float32) if flat else position,
         user_bias=np.zeros(len(users), np.float32),
-        video_bias=np.arange(videos, 0, -1).astype(np.float32) / videos if flat else np.zeros(videos, np.float32),
+        video_bias=np.arange(videos, 0, -1).astype(np.float32) / videos
+        if flat
+        else np.zeros(videos, np.float32),
         offset=0.0,
         info={"made": "by hand"},
     )
@@ -94,3 +102,50 @@ def tiny_model(kind: str = "svd", *, users: tuple[str, ...] = ("ann", "bob"), vi
 def home(tmp_path: Path) -> Settings:
     """Settings of an empty home of its own; no server behind any port."""
     return Settings(_env_file=None, home=tmp_path / "home", redis_port=free_port(), endpoint_port=free_port())
+
+
+def tiny_videos(videos: int = 6) -> pa.Table:
+    """v0, v1 are dogs, v2, v3 cats, the rest unknown; one minute longer each; v0 and v2 share a tag, v0 and v3 two."""
+    tags = [["fun", "pets"], ["dogs"], ["fun"], ["fun", "pets", "fun"]] + [[]] * (videos - 4)
+    return pa.table(
+        {
+            "video_id": [f"v{i}" for i in range(videos)],
+            "creator_id": [f"c{i % 2}" for i in range(videos)],
+            "title": [f"Title {i}" for i in range(videos)],
+            "description": ["", None, *["text"] * (videos - 2)],
+            "category": ["dogs", "dogs", "cats", "cats", *[""] * (videos - 4)],
+            "tags": tags,
+            "duration_ms": [60_000 * (i + 1) for i in range(videos - 1)] + [None],
+            "thumbnail_url": [f"/thumbnails/{i}.jpg" for i in range(videos)],
+        }
+    )
+
+
+def tiny_pack(
+    folder: Path,
+    *,
+    champion: str = "svd",
+    kinds: tuple[str, ...] = ("svd", "two-tower", "popularity"),
+    watched: dict[str, list[str]] | None = None,
+    videos: int = 6,
+    version: int = 1,
+    users: tuple[str, ...] = ("ann", "bob"),
+) -> BundleRecord:
+    """A bundle of hand-made models in `folder`."""
+    models = {}
+    for i, kind in enumerate(kinds):
+        source = folder.parent / f"{folder.name}-{kind}"
+        tiny_model(kind, videos=videos, users=users).save(source)
+        models[kind] = ModelToPack(
+            source, None if kind == "popularity" else version + i, f"run-{kind}", {"ndcg": 0.5}
+        )
+    pairs = [(u, v) for u, seen in (watched or {"ann": ["v0"]}).items() for v in seen]
+    return pack(
+        folder,
+        champion=champion,
+        models=models,
+        videos=tiny_videos(videos),
+        watched=pa.table({"user_id": [u for u, _ in pairs], "video_id": [v for _, v in pairs]}),
+        training_set={"version": "abc.dir", "window_days": 90, "rows": 10},
+        dagster_run_id="dagster-1",
+    )

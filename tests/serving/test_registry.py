@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml.factors import FactorModel
 from mlflow import MlflowClient
+
+from ml.factors import FactorModel
 from serving import registry
 from stack.settings import Settings
 
@@ -26,7 +27,9 @@ def save(model: FactorModel, folder: Path) -> Path:
     return folder
 
 
-def register(settings: Settings, tmp_path: Path, kind: str = "svd", dagster_run_id: str | None = None, **more):
+def register(
+    settings: Settings, tmp_path: Path, kind: str = "svd", dagster_run_id: str | None = None, **more
+):
     return registry.register(
         settings,
         kind=kind,
@@ -150,8 +153,10 @@ def test_the_logged_model_loads_anywhere_without_unpickling(settings, tmp_path):
     version = register(settings, tmp_path)
     root = str(Path(registry.__file__).parent.parent)
     done = subprocess.run(
-        [sys.executable, "-c", LOAD_ELSEWHERE, settings.mlflow_tracking_uri, f"models:/recommender/{version.version}"]
-        + [root],
+        [
+            *(sys.executable, "-c", LOAD_ELSEWHERE, settings.mlflow_tracking_uri),
+            *(f"models:/recommender/{version.version}", root),
+        ],
         env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
         cwd=tmp_path,
         capture_output=True,
@@ -221,6 +226,8 @@ def test_links_lead_into_the_ui(settings, tmp_path):
 def test_a_server_that_is_down_is_said_at_once():
     port = free_port()
     gone = Settings(_env_file=None, MLFLOW_TRACKING_URI=f"http://user:secret@127.0.0.1:{port}")
-    with pytest.raises(registry.RegistryUnavailableError, match=f"http://127.0.0.1:{port} does not answer") as error:
+    with pytest.raises(
+        registry.RegistryUnavailableError, match=f"http://127.0.0.1:{port} does not answer"
+    ) as error:
         registry.by_alias(gone, "champion")
     assert "secret" not in str(error.value)

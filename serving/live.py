@@ -1,0 +1,187 @@
+"""The bundle in service: watches what is published, tries it beside the old one, then swaps one reference."""
+
+import gc
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving import bento, bundle
+from serving.bundle import Bundle, BundleRecord
+from serving.errors import BundleError, SmokeTestError
+from serving.metrics import Metrics
+from serving.ranking import Ranker, Ranking
+from stack.settings import Settings
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+SMOKE_USERS = 5
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What one request answers from: it takes the reference once and never mixes two bundles."""
+
+    tag: str
+    ranker: Ranker
+    loaded_at: float
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.ranker.bundle
+
+    @property
+    def record(self) -> BundleRecord:
+        return self.ranker.bundle.record
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A published bundle that was not taken into service."""
+
+    tag: str
+    reason: str
+
+
+class LiveBundle:
+    """Holds `current` and keeps it up to date from a thread; everything it exposes is replaced whole."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, poll_s: float = POLL_S) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._seen: tuple[str, int] | None = None
+        self.current: Serving | None = None
+        self.refused: Refusal | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.check()
+            except Exception:  # the thread must outlive whatever it meets; the bundle in service stays
+                log.exception("the check for a new bundle failed")
+            self._stop.wait(self._poll_s)
+
+    def check(self) -> bool:
+        """Take up what is published if it is new; returns whether the bundle in service changed."""
+        published = bento.published(self._settings)
+        if published is None:
+            packed = bento.own_bundle()
+            return packed is not None and self.current is None and self._try("packed", packed)
+        if published == self._seen:
+            return False
+        self._seen = published
+        tag = published[0]
+        if self.current is not None and self.current.tag == tag:
+            self._accept()  # published again, or rolled back to what never stopped serving
+            return False
+        return self._try(tag) or self._serve_another(tag)
+
+    def _try(self, tag: str, folder: Path | None = None) -> bool:
+        """Load, test and swap in; False, with the reason kept, if the bundle is no good."""
+        started = time.monotonic()
+        try:
+            ranker = Ranker(bundle.load(folder or bento.bundle_dir(self._settings, tag)))
+            smoke_test(ranker)
+        except BundleError as error:
+            self._refuse(tag, str(error))
+            return False
+        except Exception as error:  # a bundle broken in a way nobody thought of must not end the watch
+            log.exception("bundle %s cannot be taken into service", tag)
+            self._refuse(tag, f"{type(error).__name__}: {error}")
+            return False
+        old, self.current = self.current, Serving(tag, ranker, time.time())
+        self._accept()
+        self._record_swap(old, time.monotonic() - started)
+        # What was loaded lives long: collections must not walk it again (they stop every request for that long).
+        gc.collect()
+        gc.freeze()
+        return True
+
+    def _serve_another(self, refused: str) -> bool:
+        """A fresh endpoint whose published bundle is broken serves the newest sound one rather than nothing."""
+        if self.current is not None:
+            return False
+        reason = self.refused
+        for item in bento.stored(self._settings):
+            if item.tag != refused and self._try(item.tag):
+                self.refused = reason  # still true, and worth an operator's look
+                self._metrics.bundle_refused.set(1)
+                return True
+        self.refused = reason
+        return False
+
+    def _accept(self) -> None:
+        self.refused = None
+        self._metrics.bundle_refused.set(0)
+
+    def _refuse(self, tag: str, reason: str) -> None:
+        serving = self.current.tag if self.current else "nothing"
+        log.error("bundle %s is refused, %s keeps serving: %s", tag, serving, reason)
+        self.refused = Refusal(tag, reason)
+        self._metrics.swaps.labels("refused").inc()
+        self._metrics.bundle_refused.set(1)
+
+    def _record_swap(self, old: Serving | None, took: float) -> None:
+        assert self.current is not None
+        record = self.current.record
+        self._metrics.swaps.labels("taken").inc()
+        self._metrics.load_seconds.set(took)
+        if old is not None:
+            self._metrics.bundle.remove(*_labels(old.record))
+        self._metrics.bundle.labels(*_labels(record)).set(1)
+        log.info(
+            "bundle %s serves: champion %s, %d videos, loaded in %.2f s",
+            self.current.tag, record.champion, record.counts["videos"], took,
+        )  # fmt: skip
+
+
+def _labels(record: BundleRecord) -> tuple[str, str, str]:
+    return record.bundle_id, record.champion, str(record.models[record.champion].version)
+
+
+def smoke_test(ranker: Ranker) -> None:
+    """Ask a new bundle for a few lists of each kind; raises `SmokeTestError` naming the one that is not sane."""
+    loaded = ranker.bundle
+    videos = loaded.catalogue.video_ids
+    users = loaded.models[loaded.record.champion].user_ids
+    sample = (
+        [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
+    )
+    for user in [*sample, ""]:
+        page = ranker.feed(user, 20)
+        met = set(loaded.watched.of(user).tolist())
+        if not page.rows and len(met) < len(videos):
+            raise SmokeTestError(f"the feed of user {user!r} is empty")
+        if met & set(page.rows):
+            raise SmokeTestError(f"the feed of user {user!r} holds a watched video")
+        if page.degraded:
+            raise SmokeTestError(f"the feed of user {user!r} is degraded: {'; '.join(page.degraded)}")
+        _sane(page, f"the feed of user {user!r}")
+    for row in {0, len(videos) // 2, len(videos) - 1}:
+        page = ranker.similar(str(videos[row]), 10)
+        if not page.rows and len(videos) > 1:
+            raise SmokeTestError(f"nothing is similar to video {videos[row]}")
+        _sane(page, f"the videos similar to {videos[row]}")
+
+
+def _sane(page: Ranking, what: str) -> None:
+    if len(set(page.rows)) != len(page.rows):
+        raise SmokeTestError(f"{what}: a video comes twice")
+    if not np.isfinite(page.scores).all():
+        raise SmokeTestError(f"{what}: a score is not finite")

@@ -1,0 +1,49 @@
+"""What Prometheus reads: a registry of our own, no label that holds an id of a user or a video."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """One endpoint's metrics."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "reelgraph_requests", "Requests answered", ["route", "method", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "reelgraph_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self.lists = Counter(
+            "reelgraph_lists", "Ranked lists by where they came from", ["source", "model"], registry=registry
+        )
+        self.degraded = Counter(
+            "reelgraph_degraded", "Lists made without something", ["missing"], registry=registry
+        )
+        self.swaps = Counter(
+            "reelgraph_bundle_swaps", "Bundles met, by what became of them", ["result"], registry=registry
+        )
+        self.bundle = Gauge(
+            "reelgraph_bundle_loaded",
+            "1 for the bundle in service",
+            ["bundle", "champion", "version"],
+            registry=registry,
+        )
+        self.bundle_refused = Gauge(
+            "reelgraph_bundle_refused",
+            "1 while the published bundle is refused and an older one serves",
+            registry=registry,
+        )
+        self.load_seconds = Gauge(
+            "reelgraph_bundle_load_seconds", "Time the last bundle took to load", registry=registry
+        )
+        self.redis_up = Gauge("reelgraph_redis_up", "1 if recent items can be read", registry=registry)
+        ProcessCollector(registry=registry)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,73 @@
+"""Errors as RFC 9457 problem+json: they name the field or the cause and leak nothing else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+TITLES = {
+    400: "Malformed request",
+    404: "Not found",
+    405: "Method not allowed",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Not ready",
+}
+
+
+def problem(
+    status: int, detail: str, request_id: str, *, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """`more` are extension members, such as `errors`."""
+    content = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+        **more,
+    }
+    return Response(orjson.dumps(content), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """pydantic's errors as field and message, without echoing the input."""
+    found = []
+    for error in errors:
+        place = [str(part) for part in error["loc"] if part not in ("query", "body", "path")]
+        found.append({"field": ".".join(place) or "body", "message": str(error["msg"])})
+    return found
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        malformed = any(item["type"] == "json_invalid" for item in error.errors())
+        if malformed:
+            return problem(400, "the body is not JSON", request.state.request_id)
+        errors = field_errors(error.errors())
+        detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+        return problem(422, _printable(detail), request.state.request_id, errors=_clean(errors))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        detail = (
+            f"{request.method} {request.url.path}" if error.status_code in (404, 405) else str(error.detail)
+        )
+        return problem(error.status_code, _printable(detail), request.state.request_id, headers=error.headers)
+
+
+def _clean(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: _printable(value) for key, value in error.items()} for error in errors]
+
+
+def _printable(text: str) -> str:
+    """Without lone surrogates, which JSON cannot carry (a field name may hold them)."""
+    return text.encode("utf-8", "replace").decode()[:1000]

@@ -1,0 +1,66 @@
+"""The BentoML service: `bentoml serve serving.service:RecommenderService`.
+
+One worker. It imports neither torch, mlflow nor pyarrow: a bundle needs numpy alone.
+"""
+
+import ctypes
+import logging
+import signal
+import sys
+
+import bentoml
+from prometheus_client import disable_created_metrics
+
+from serving.context import RecentItems
+from serving.gateway import Gateway
+from serving.live import LiveBundle
+from serving.routes import State, create_app
+from stack.settings import get_settings, telemetry_off
+
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+# A second series beside every counter and bucket, which nobody reads.
+disable_created_metrics()
+
+state = State()
+app = Gateway(create_app(state), state.metrics)
+
+
+@bentoml.service(
+    name="RecommenderService",
+    workers=1,
+    # BentoML keeps every request alive for the time-out, even an answered one: a long one piles up garbage.
+    traffic={"timeout": 3},
+    # Its metrics label by path, which holds ids; ours are at /metrics. An access log costs more than a feed.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    envs=[{"name": name, "value": value} for name, value in telemetry_off().items()],
+)
+@bentoml.asgi_app(app, path="/")
+class RecommenderService:
+    """Feeds, similar videos and single-model lists from the bundle in service."""
+
+    def __init__(self) -> None:
+        settings = get_settings()
+        logging.getLogger("serving").setLevel(settings.log_level)
+        _end_with_parent()
+        state.recent = RecentItems(settings.redis_url, state.metrics)
+        state.live = LiveBundle(settings, state.metrics)
+        state.live.start()
+
+    def __is_ready__(self) -> bool:
+        """BentoML's own `/readyz` says the same as `/health/ready`."""
+        return state.serving is not None
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        if state.live:
+            state.live.stop()
+        if state.recent:
+            await state.recent.close()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this worker when `bentoml serve` dies, however it dies: an orphan would keep the port."""
+    if bentoml.server_context.worker_index is not None and sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
