@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from stack import control
-from stack.console import progress, size, status_table
+from stack.console import progress, size, status_notes, status_table
 from stack.processes import StillRunningError
 from stack.run_files import HomeNotOursError
 from stack.service import UnknownServiceError
@@ -29,7 +29,10 @@ app = typer.Typer(
 
 
 def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge to wrap at
+    return console
 
 
 def _give_up(message: str, code: int) -> NoReturn:
@@ -97,6 +100,8 @@ def status(
             console.print(f"{found.orphans} processes are left of a dead supervisor: reelgraph down")
     else:
         console.print(status_table(found))
+        for note in status_notes(found):
+            console.print(note, markup=False, soft_wrap=True)
         console.print(f"all together {size(found.memory_bytes)}; state in {found.home}", soft_wrap=True)
     if not found.healthy:
         raise typer.Exit(NOT_HEALTHY)

@@ -82,13 +82,13 @@ class _Lines:
 
 
 def status_table(status: StackStatus) -> Table:
-    """Service, state, pid, where, uptime, restarts with the last reason, memory."""
+    """Service, state, pid, where, uptime, restarts, memory."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("service", "state", "pid", "where", "up", "restarts", "memory", ""):
-        table.add_column(title, justify="right" if title in ("pid", "up", "restarts", "memory") else "left")
+    for title in ("service", "state", "pid", "where", "up", "restarts", "memory"):
+        numeric = title in ("pid", "up", "restarts", "memory")
+        table.add_column(title, justify="right" if numeric else "left", no_wrap=True)
     for service in status.services:
         state = State(service.state)
-        note = service.detail or (f"last ended: {service.last_exit}" if service.last_exit else "")
         table.add_row(
             service.name,
             Text(state, style=_COLOURS.get(state, "")),
@@ -97,9 +97,20 @@ def status_table(status: StackStatus) -> Table:
             span(service.uptime_s),
             str(service.restarts),
             size(service.memory_bytes),
-            Text(note, style="dim"),
         )
     return table
+
+
+def status_notes(status: StackStatus) -> list[str]:
+    """A line for each service that has something to say: what it waits for, how it ended last."""
+    lines = []
+    for service in status.services:
+        said = [service.detail] if service.detail else []
+        if service.last_exit and service.last_exit not in service.detail:
+            said.append(f"last ended: {service.last_exit}")
+        if said:
+            lines.append(f"{service.name}: {'; '.join(said)}")
+    return lines
 
 
 def span(seconds: float | None) -> str:

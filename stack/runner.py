@@ -94,9 +94,10 @@ class Runner:
                 self._start()
 
     def end(self) -> None:
-        """Ask it to stop, for good; `step` follows it until `state` is STOPPED."""
+        """Ask it to stop, for good; `step` follows it until `process` is None."""
         if self.process is None:
-            self.state = State.STOPPED
+            if self.state not in (State.FAILED, State.DONE):
+                self.state = State.STOPPED
         elif self.state is not State.STOPPING:
             self.state = State.STOPPING
             self._terminate("stopped")

@@ -32,8 +32,6 @@ LOG_NAME = "supervisor"
 MAX_LOG_BYTES = 20_000_000
 _HOUSEKEEPING_S = 10.0
 
-_RUNNING = (State.STARTING, State.HEALTHY, State.UNHEALTHY, State.STOPPING)
-
 
 class Supervisor:
     """Runs until SIGTERM or SIGINT; SIGHUP makes it read again what is wanted and retry what it gave up."""
