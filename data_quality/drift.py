@@ -43,10 +43,7 @@ class ColumnDrift:
     method: str
     statistic: float
     threshold: float
-
-    @property
-    def drifted(self) -> bool:
-        return self.statistic >= self.threshold
+    drifted: bool  # statistic >= threshold
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,8 @@ def drift_report(
     """Compare each column of `current` with `reference`; write Evidently's report, one file that works offline.
 
     Numeric columns are compared as numbers, all others (booleans, too) as categories. More than `max_rows` rows
-    are sampled, the same ones each time. Raises `NotEnoughDataError`, `ColumnsDifferError`.
+    are sampled, the same ones each time: the same data gives the same result (not the same bytes of HTML:
+    Evidently names its elements at random). Raises `NotEnoughDataError`, `ColumnsDifferError`.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -112,7 +110,7 @@ def drift_report(
         if "column" in metric["config"]
     }
     columns = tuple(
-        ColumnDrift(name, kind, METHODS[kind], statistics[name], THRESHOLD)
+        ColumnDrift(name, kind, METHODS[kind], statistics[name], THRESHOLD, statistics[name] >= THRESHOLD)
         for name in reference.columns
         for kind in (_kind(name in numbers),)
     )

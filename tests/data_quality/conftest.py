@@ -1,0 +1,135 @@
+"""Small training sets, and the tables they are fetched from, in a database of their own on the real server."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from data_quality.training_set import INTERACTIONS_SCHEMA, VIDEOS_SCHEMA
+from stack.clients import clickhouse_client
+from stack.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+AS_OF = datetime(2022, 5, 8, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def as_of() -> datetime:
+    return AS_OF
+
+
+@pytest.fixture
+def make_interactions() -> Callable[..., pa.Table]:
+    """`make(n, **columns)`: n consistent rows, a minute apart, of three users and four videos; half are positive."""
+
+    def make(n: int = 6, **columns: list[Any]) -> pa.Table:
+        ratios = [0.25 if i % 2 else 0.75 for i in range(n)]
+        rows: dict[str, list[Any]] = {
+            "session_id": [f"s{i}" for i in range(n)],
+            "user_id": [f"u{i % 3}" for i in range(n)],
+            "video_id": [f"v{i % 4}" for i in range(n)],
+            "started_at": [AS_OF - timedelta(minutes=n - i) for i in range(n)],
+            "total_watch_time_ms": [int(20_000 * ratio) for ratio in ratios],
+            "video_duration_ms": [20_000] * n,
+            "watch_time_ratio": ratios,
+            "rating": [5 * ratio for ratio in ratios],
+            "weight": ratios,
+            "is_positive": [ratio >= 0.7 for ratio in ratios],
+        }
+        rows.update(columns)
+        return pa.table(rows, schema=INTERACTIONS_SCHEMA)
+
+    return make
+
+
+@pytest.fixture
+def catalogue() -> pa.Table:
+    """Videos v0 to v3; v3 has neither a duration nor an upload time."""
+    videos = [f"v{i}" for i in range(4)]
+    return pa.table(
+        {
+            "video_id": videos,
+            "creator_id": ["c0", "c1", "c0", "c1"],
+            "title": [f"title {video}" for video in videos],
+            "description": [""] * 4,
+            "category": ["music", "music", "sport", ""],
+            "language": ["en"] * 4,
+            "tags": [["a"], ["a", "b"], [], ["c"]],
+            "duration_ms": [20_000, 20_000, 20_000, None],
+            "upload_time": [AS_OF - timedelta(days=100)] * 3 + [None],
+            "thumbnail_url": [""] * 4,
+            "is_trending": [True, False, False, False],
+            "view_count": [3, 2, 1, 0],
+            "like_count": [1, 0, 0, 0],
+        },
+        schema=VIDEOS_SCHEMA,
+    )
+
+
+_TABLES = (
+    "CREATE TABLE playback_events (event_id UUID DEFAULT generateUUIDv4(), impression_timestamp DateTime64(3, 'UTC'))"
+    " ENGINE = MergeTree ORDER BY event_id",
+    "CREATE TABLE watch_sessions (session_id String, user_id String, video_id String,"
+    " started_at DateTime64(3, 'UTC'), ended_at DateTime64(3, 'UTC'), total_watch_time_ms Int64,"
+    " video_duration_ms Int64, watch_time_ratio Float64, is_finished UInt8)"
+    " ENGINE = MergeTree ORDER BY (user_id, started_at)",
+    "CREATE VIEW interactions AS SELECT *, 5 * least(watch_time_ratio, 1) AS rating,"
+    " least(watch_time_ratio, 1) AS weight, toUInt8(watch_time_ratio >= 0.7) AS is_positive FROM watch_sessions",
+    "CREATE TABLE stg_videos (video_id String, creator_id Nullable(String), title String,"
+    " description Nullable(String), category Nullable(String), language LowCardinality(String),"
+    " tags Array(String), duration_ms Nullable(Int64), upload_time Nullable(DateTime64(3, 'UTC')),"
+    " thumbnail_url Nullable(String), is_trending Bool, view_count UInt32, like_count Nullable(Int64))"
+    " ENGINE = MergeTree ORDER BY video_id",
+)
+_SESSION_COLUMNS = [
+    *("session_id", "user_id", "video_id", "started_at", "ended_at"),
+    *("total_watch_time_ms", "video_duration_ms", "watch_time_ratio", "is_finished"),
+]
+
+
+class Store:
+    """The tables the data-quality queries read, and one way to fill each."""
+
+    def __init__(self, client: "Client") -> None:
+        self.client = client
+
+    def add_events(self, *times: datetime) -> None:
+        self.client.insert("playback_events", [[time] for time in times], ["impression_timestamp"])
+
+    def add_session(self, name: str, started_at: datetime, ratio: float = 0.5, **changes: Any) -> None:
+        watched = int(20_000 * ratio)
+        row = {
+            "session_id": name,
+            "user_id": "u0",
+            "video_id": "v0",
+            "started_at": started_at,
+            "ended_at": started_at + timedelta(milliseconds=watched),
+            "total_watch_time_ms": watched,
+            "video_duration_ms": 20_000,
+            "watch_time_ratio": ratio,
+            "is_finished": int(ratio >= 0.9),
+            **changes,
+        }
+        self.client.insert("watch_sessions", [[row[name] for name in _SESSION_COLUMNS]], _SESSION_COLUMNS)
+
+
+@pytest.fixture
+def store(clickhouse: Settings) -> Iterator[Store]:
+    """Empty tables in a database that is gone after the test."""
+    name = "data_quality_test"
+    server = clickhouse_client(clickhouse, database="default")
+    server.command(f"DROP DATABASE IF EXISTS {name}")
+    server.command(f"CREATE DATABASE {name}")
+    client = clickhouse_client(clickhouse, database=name)
+    for statement in _TABLES:
+        client.command(statement)
+    try:
+        yield Store(client)
+    finally:
+        client.close()
+        server.command(f"DROP DATABASE IF EXISTS {name}")
+        server.close()
