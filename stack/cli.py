@@ -172,9 +172,10 @@ def reset(
 @app.command()
 def demo() -> None:
     """The whole path, from events to a served feed, with a summary."""
+    settings = _settings()
     from stack.demo import run_demo
 
-    run_demo(_settings())
+    run_demo(settings)
 
 
 if __name__ == "__main__":
