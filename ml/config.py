@@ -15,41 +15,54 @@ class _Config(BaseModel):
 class SVDConfig(_Config):
     """Biased matrix factorisation; the defaults are the contract's (R5)."""
 
-    n_factors: int = Field(100, ge=1)
-    n_epochs: int = Field(20, ge=1)
-    learning_rate: float = Field(0.005, gt=0)
-    regularisation: float = Field(0.02, ge=0)
-    init_std: float = Field(0.1, ge=0, description="of the normal the factors start from, as in Surprise")
+    n_factors: int = Field(default=100, ge=1)
+    n_epochs: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=0.005, gt=0)
+    regularisation: float = Field(default=0.02, ge=0)
+    init_std: float = Field(
+        default=0.1, ge=0, description="of the normal the factors start from, as in Surprise"
+    )
 
 
 class PopularityConfig(_Config):
-    half_life_days: float = Field(2.0, gt=0, description="a play this old counts half")
+    half_life_days: float = Field(default=2.0, gt=0, description="a play this old counts half")
 
 
 class TwoTowerConfig(_Config):
-    """The contract's 64-d towers with 128-64 hidden layers (R5) and how they are trained."""
+    """The contract's 64-d towers with 128-64 hidden layers (R5) and how they are trained.
 
-    dim: int = Field(64, ge=1)
+    The regularisation was chosen on KuaiRand-Pure, on a validation cut inside the training rows: with four known
+    videos a user on average, both dropouts decide whether the model beats popularity at all.
+    """
+
+    dim: int = Field(default=64, ge=1)
     hidden: tuple[int, ...] = (128, 64)
-    epochs: int = Field(6, ge=1)
-    batch_size: int = Field(1024, ge=2)
-    learning_rate: float = Field(0.003, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    temperature: float = Field(0.1, gt=0)
-    history_length: int = Field(50, ge=1, description="the last positives a user's vector is pooled from")
-    history_half_life_days: float = Field(7.0, gt=0)
-    uniform_negatives: int = Field(1024, ge=0, description="drawn from the catalogue, shared by a batch")
-    user_id_dropout: float = Field(0.5, ge=0, le=1)
-    popularity_half_life_days: float = Field(2.0, gt=0)
+    epochs: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=1024, ge=2)
+    learning_rate: float = Field(default=0.006, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    temperature: float = Field(default=0.1, gt=0)
+    history_length: int = Field(default=50, ge=1, description="newest videos a user's vector is pooled from")
+    history_half_life_days: float = Field(default=7.0, gt=0)
+    uniform_negatives: int = Field(
+        default=1024, ge=0, description="drawn from the catalogue, shared by a batch"
+    )
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of the towers' inputs")
+    user_id_dropout: float = Field(
+        default=0.9, ge=0, le=1, description="share of users trained on as strangers"
+    )
+    popularity_half_life_days: float = Field(default=2.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(2, ge=1, description="CPU threads; part of the result, so it does not follow the machine")
+    threads: int = Field(
+        default=2, ge=1, description="CPU threads; part of the result, so it does not follow the machine"
+    )
 
 
 class TrainConfig(_Config):
     """Everything that decides a training's result, besides the data."""
 
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    seed: int = Field(0, ge=0)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
     svd: SVDConfig = SVDConfig()
     two_tower: TwoTowerConfig = TwoTowerConfig()
     popularity: PopularityConfig = PopularityConfig()

@@ -119,7 +119,9 @@ class Catalogue:
     def __post_init__(self) -> None:
         values, counts = np.unique(self.video_ids, return_counts=True)
         if (counts > 1).any():
-            raise TrainingSetError(f"videos.parquet: video_id {values[counts.argmax()]!r} appears more than once")
+            raise TrainingSetError(
+                f"videos.parquet: video_id {values[counts.argmax()]!r} appears more than once"
+            )
 
     def __len__(self) -> int:
         return len(self.video_ids)

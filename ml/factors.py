@@ -126,7 +126,9 @@ class FactorModel:
         with replaced(Path(directory)) as fresh:
             about = {"format": FORMAT, "kind": self.kind, "offset": self.offset, "info": self.info}
             write_json(fresh / "model.json", about)
-            np.savez(fresh / "arrays.npz", **{name: getattr(self, name) for name in _ARRAYS})
+            np.savez(
+                fresh / "arrays.npz", allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS}
+            )
 
     @classmethod
     def load(cls, directory: Path) -> Self:

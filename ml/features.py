@@ -35,17 +35,16 @@ def video_codes(data: Encoded, catalogue: Catalogue) -> tuple[NDArray[np.int64],
 
 
 def histories(data: Encoded, config: TwoTowerConfig) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Each user's last positives as video-id codes (0 = none) and weights, both (n_users, history_length).
+    """Each user's last videos as video-id codes (0 = none) and weights, both (n_users, history_length).
 
     A weight is the interaction's own times 0.5 ** (age / half life), so old interest fades and no user loses it
-    all: the pooled mean uses shares, not sums.
+    all: the pooled mean uses shares, not sums. Half-watched videos count too, by their small weight: for users
+    with few positives they are most of what is known.
     """
     length = config.history_length
     codes = np.zeros((len(data.user_ids), length), dtype=np.int64)
     weights = np.zeros((len(data.user_ids), length), dtype=np.float32)
-    rows = np.flatnonzero(data.interactions.positives)
-    if not len(rows):
-        return codes, weights
+    rows = np.flatnonzero(data.interactions.weights > 0)
     times = data.interactions.started_at_ms[rows]
     newest_first = np.lexsort((-np.arange(len(rows)), -times, data.users[rows]))
     rows, times = rows[newest_first], times[newest_first]

@@ -25,7 +25,12 @@ def replaced(directory: Path) -> Iterator[Path]:
         yield fresh
         if directory.exists():
             directory.rename(retired)
-        fresh.rename(directory)
+        try:
+            fresh.rename(directory)
+        except OSError:
+            if retired.exists():
+                retired.rename(directory)
+            raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)

@@ -55,39 +55,45 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def resampled_counts(n: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float32]:
-    """How often each of n users is drawn in each bootstrap resample, shape (resamples, n); rows sum to n.
+def resampled_means(
+    values: NDArray[np.float64], seed: int, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Means of `values` (n, m) over bootstrap resamples of the rows, shape (resamples, m).
 
-    One matrix for all metrics and models of a judgement: the same draws for both sides make differences paired.
+    The draws depend on n and the seed alone, so calls about the same users are paired. Memory stays at O(n).
     """
     rng = np.random.default_rng(seed)
-    counts = np.empty((resamples, n), dtype=np.float32)
+    n = len(values)
+    means = np.empty((resamples, values.shape[1]))
     for row in range(resamples):
-        counts[row] = np.bincount(rng.integers(0, n, n), minlength=n)
-    return counts
+        means[row] = np.bincount(rng.integers(0, n, n), minlength=n) @ values / n
+    return means
 
 
-def intervals(per_user: Mapping[str, NDArray], counts: NDArray[np.float32]) -> dict[str, Interval]:
-    """The mean over users of each metric with its 95% interval, resampling users (Efron's percentile method)."""
-    names = list(per_user)
-    values = np.stack([np.asarray(per_user[name], dtype=np.float64) for name in names], axis=1)
-    means = counts @ values / values.shape[0]
+def _percentiles(resampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def intervals(per_user: Mapping[str, NDArray], seed: int) -> dict[str, Interval]:
+    """The mean over users of each metric with its 95% interval (Efron's percentile bootstrap over users).
+
+    The difference of two models' per-user values is a metric too: its interval is the paired one.
+    """
+    values = np.stack([np.asarray(column, dtype=np.float64) for column in per_user.values()], axis=1)
+    low, high = _percentiles(resampled_means(values, seed))
     centre = values.mean(axis=0)
     return {
-        name: Interval(float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)
+        name: Interval(float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(per_user)
     }
 
 
-def root_mean_square(
-    squared_errors: NDArray[np.float64], rows: NDArray[np.int64], counts: NDArray[np.float32]
-) -> Interval:
-    """RMSE with its interval from each user's sum of squared errors and number of rows, both (n,)."""
-    resampled = np.sqrt((counts @ squared_errors) / (counts @ rows.astype(np.float64)))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Interval(float(np.sqrt(squared_errors.sum() / rows.sum())), float(low), float(high))
+def root_mean_square(squares: NDArray[np.float64], rows: NDArray[np.int64], seed: int) -> Interval:
+    """RMSE with its interval, from each user's sum of squared errors and number of rows, both (n,)."""
+    sums = resampled_means(np.stack([squares, rows.astype(np.float64)], axis=1), seed)
+    low, high = _percentiles(np.sqrt(sums[:, 0] / sums[:, 1]))
+    return Interval(float(np.sqrt(squares.sum() / rows.sum())), float(low), float(high))
 
 
 def catalogue_coverage(recommended: NDArray[np.int64], n_videos: int) -> float:

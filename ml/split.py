@@ -31,5 +31,7 @@ def time_split(interactions: Interactions, test_fraction: float) -> Split:
     cut_ms = int(times[min(int(len(times) * (1 - test_fraction)), len(times) - 1)])
     before = interactions.started_at_ms < cut_ms
     if not before.any():
-        raise EmptySplitError(f"no interaction started before the cut at {cut_ms} ms: too few distinct times to split")
+        raise EmptySplitError(
+            f"no interaction started before the cut at {cut_ms} ms: too few distinct times to split"
+        )
     return Split(interactions.take(before), interactions.take(~before), cut_ms)

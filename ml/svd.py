@@ -1,5 +1,7 @@
 """Biased matrix factorisation by stochastic gradient descent, as R5 and Surprise's `SVD` define it."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ def fit(
     for epoch in range(1, config.n_epochs + 1):
         squares = 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # `finite` reports it, once, with its cause
-            for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+            for start, end in pairwise(bounds):
                 u, v = users[start:end], videos[start:end]
                 p, q = P[u], Q[v]
                 error = targets[start:end] - np.einsum("ij,ij->i", p, q)

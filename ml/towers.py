@@ -22,8 +22,8 @@ def choose_device(wanted: str) -> torch.device:
 class Tower(nn.Sequential):
     """Hidden layers with ReLU, then a linear layer to `dim`."""
 
-    def __init__(self, inputs: int, hidden: tuple[int, ...], dim: int) -> None:
-        layers: list[nn.Module] = []
+    def __init__(self, inputs: int, hidden: tuple[int, ...], dim: int, dropout: float) -> None:
+        layers: list[nn.Module] = [nn.Dropout(dropout)]
         for width in hidden:
             layers += [nn.Linear(inputs, width), nn.ReLU()]
             inputs = width
@@ -43,8 +43,8 @@ class TwoTower(nn.Module):
         dim = config.dim
         self.users = nn.Embedding(n_users + 1, dim, padding_idx=UNKNOWN)
         self.features = nn.ModuleList(nn.Embedding(size, dim) for size in sizes)
-        self.user_tower = Tower(2 * dim, config.hidden, dim)
-        self.video_tower = Tower(dim * len(sizes), config.hidden, dim)
+        self.user_tower = Tower(2 * dim, config.hidden, dim, config.dropout)
+        self.video_tower = Tower(dim * len(sizes), config.hidden, dim, config.dropout)
         self.gain = nn.Parameter(torch.ones(()))
         self.temperature = config.temperature
         self.user_id_dropout = config.user_id_dropout

@@ -47,7 +47,7 @@ def fit(
         tensors = _Tensors(data, positives, codes, history, weights, prior, device)
         curve = _train(model, tensors, config, seed, progress)
         users, videos = _vectors(model, tensors)
-        gain = float(model.gain)
+        gain = float(model.gain.detach())
         state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     return Fitted(
         FactorModel(
@@ -84,7 +84,12 @@ class _Tensors:
         self.videos = put(data.videos[positives])
         strength = data.interactions.weights[positives]
         self.strength = put(strength / max(float(strength.mean()), 1e-9))
-        self.codes, self.history, self.weights, self.prior = put(codes), put(history), put(weights), put(prior)
+        self.codes, self.history, self.weights, self.prior = (
+            put(codes),
+            put(history),
+            put(weights),
+            put(prior),
+        )
         counts = np.bincount(data.videos[positives], minlength=len(data.video_ids))
         self.share = put((counts / len(positives)).astype(np.float32))
         self.device = device
@@ -93,7 +98,9 @@ class _Tensors:
 def _train(
     model: TwoTower, tensors: _Tensors, config: TwoTowerConfig, seed: int, progress: Progress | None
 ) -> list[float]:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     draws = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same examples
     n, m = len(tensors.users), len(tensors.codes)
     steps = max(1, round(n / config.batch_size))

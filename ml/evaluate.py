@@ -1,0 +1,130 @@
+"""How good a model is on what users did after the cut: full catalogue, seen videos left out."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.errors import NothingToJudgeError
+from ml.factors import FactorModel
+from ml.ids import MISSING, Ids, Rows, lookup, vocabulary
+from ml.metrics import (
+    CUTOFFS,
+    Interval,
+    PerUser,
+    catalogue_coverage,
+    ranking_metrics,
+    root_mean_square,
+)
+from ml.split import Split
+from ml.svd import RATING_SCALE, predict_ratings
+from ml.topk import rows_per_block, top_k
+
+
+@dataclass(frozen=True)
+class TestUsers:
+    """Who is judged and on what. Pairs are rows of `video_ids` per user, grouped by user.
+
+    `user_ids` (n,) have at least one relevant video: a distinct positive of the test rows that the user had not
+    met before the cut. `relevant` and `seen` are (user row, video row) pairs; `new` (n,) marks users without any
+    interaction before the cut.
+    """
+
+    __test__ = False  # not a pytest class
+
+    user_ids: Ids
+    video_ids: Ids
+    relevant: tuple[Rows, Rows]
+    seen: tuple[Rows, Rows]
+    new: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, split: Split) -> Self:
+        """Raises `NothingToJudgeError` when no test user has anything relevant."""
+        everyone = vocabulary(split.train.user_ids, split.test.user_ids)
+        videos = vocabulary(split.train.video_ids, split.test.video_ids)
+
+        def pairs(users: Ids, watched: Ids) -> Rows:
+            return np.unique(lookup(everyone, users) * len(videos) + lookup(videos, watched))
+
+        seen = pairs(split.train.user_ids, split.train.video_ids)
+        liked = split.test.take(split.test.positives)
+        relevant = np.setdiff1d(pairs(liked.user_ids, liked.video_ids), seen)
+        if not len(relevant):
+            raise NothingToJudgeError("no test user has a positive interaction with a video new to them")
+        judged = np.unique(relevant // len(videos))
+        seen = seen[np.isin(seen // len(videos), judged)]
+        return cls(
+            user_ids=everyone[judged],
+            video_ids=videos,
+            relevant=(np.searchsorted(judged, relevant // len(videos)), relevant % len(videos)),
+            seen=(np.searchsorted(judged, seen // len(videos)), seen % len(videos)),
+            new=~np.isin(everyone[judged], split.train.user_ids),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's per-user metrics, (n,) each in the order of the `TestUsers`, and its catalogue coverage."""
+
+    per_user: PerUser
+    coverage: dict[str, float]
+
+
+def evaluate(model: FactorModel, users: TestUsers, cutoffs: tuple[int, ...] = CUTOFFS) -> Evaluation:
+    """Rank the model's whole catalogue for each test user, without the user's seen videos, and score the lists.
+
+    Relevant videos that are not in the catalogue cannot be recommended and count as missed.
+    """
+    n, depth = len(users.user_ids), max(cutoffs)
+    catalogue = lookup(model.video_ids, users.video_ids)
+    seen = _Pairs.of(users.seen, catalogue)
+    relevant = _Pairs.of(users.relevant, catalogue)
+    lists = np.full((n, depth), MISSING, dtype=np.int64)
+    hits = np.zeros((n, depth), dtype=np.bool_)
+    step = rows_per_block(len(model.video_ids))
+    for start in range(0, n, step):
+        block = slice(start, min(start + step, n))
+        scores = model.scores(users.user_ids[block])
+        scores[seen.within(block)] = -np.inf
+        best, _ = top_k(scores, depth)
+        wanted = np.zeros(scores.shape, dtype=np.bool_)
+        wanted[relevant.within(block)] = True
+        lists[block, : best.shape[1]] = best
+        hits[block, : best.shape[1]] = np.take_along_axis(wanted, best.clip(0), axis=1) & (best >= 0)
+    counts = np.bincount(users.relevant[0], minlength=n)
+    coverage = {f"coverage_at_{k}": catalogue_coverage(lists[:, :k], len(model.video_ids)) for k in cutoffs}
+    return Evaluation(ranking_metrics(hits, counts, cutoffs), coverage)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """(user row, catalogue column) pairs sorted by user, to be cut into blocks of users."""
+
+    rows: Rows
+    columns: Rows
+
+    @classmethod
+    def of(cls, pairs: tuple[Rows, Rows], catalogue: Rows) -> Self:
+        columns = catalogue[pairs[1]]
+        return cls(pairs[0][columns != MISSING], columns[columns != MISSING])
+
+    def within(self, block: slice) -> tuple[Rows, Rows]:
+        first, last = np.searchsorted(self.rows, [block.start, block.stop])
+        return self.rows[first:last] - block.start, self.columns[first:last]
+
+
+def rating_rmse(model: FactorModel, split: Split, seed: int) -> dict[str, Interval]:
+    """`rmse` of the model's ratings on the test rows and `rmse_of_mean`, that of always saying the train mean.
+
+    Intervals resample users, because the ratings of one user are not independent.
+    """
+    users = np.unique(split.test.user_ids, return_inverse=True)[1]
+    rows = np.bincount(users)
+    mean = np.clip(split.train.ratings.mean(dtype=np.float64), *RATING_SCALE)
+    result = {}
+    for name, predicted in (("rmse", predict_ratings(model, split.test)), ("rmse_of_mean", mean)):
+        errors = np.square(np.asarray(predicted - split.test.ratings, dtype=np.float64))
+        result[name] = root_mean_square(np.bincount(users, weights=errors).astype(np.float64), rows, seed)
+    return result

@@ -1,0 +1,32 @@
+"""The training-set folder: interactions, catalogue, and the hash that says which one it was."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ml.dataset import INTERACTIONS_FILE, VIDEOS_FILE, Catalogue, Interactions
+from ml.errors import EmptyTrainingSetError
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A folder's content; `sha256` is over the bytes of its two parquet files."""
+
+    interactions: Interactions
+    catalogue: Catalogue
+    sha256: str
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Raises `TrainingSetError` naming the file and what is wrong with it, `EmptyTrainingSetError` for no rows."""
+        directory = Path(directory)
+        interactions = Interactions.from_parquet(directory / INTERACTIONS_FILE)
+        if not len(interactions):
+            raise EmptyTrainingSetError(f"{INTERACTIONS_FILE}: has no rows, there is nothing to train on")
+        catalogue = Catalogue.from_parquet(directory / VIDEOS_FILE)
+        digest = hashlib.sha256()
+        for name in (INTERACTIONS_FILE, VIDEOS_FILE):
+            with (directory / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return cls(interactions, catalogue, digest.hexdigest())
