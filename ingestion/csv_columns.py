@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from ingestion.source import SourceError
+from ingestion.errors import SourceError
 
 Kind = Literal["int", "float", "text", "date"]
 _TYPES: dict[Kind, pa.DataType] = {

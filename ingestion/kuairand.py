@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from data_quality.contracts import USERS, VIDEOS, Gender
 from ingestion.csv_columns import Column, read_columns
+from ingestion.errors import SourceError
 from ingestion.events import constant
 from ingestion.kuairand_events import Impressions, event_batches
-from ingestion.source import SourceError
 
 NAME = "kuairand"
 MAPPING_VERSION = 1  # raise it when the same files are to give other rows

@@ -1,32 +1,12 @@
 """What every source of demo data offers: users, videos and events, checked before anything is written."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
-
-class SourceError(Exception):
-    """A source cannot be read; the message names the file and, where known, line, column and value."""
-
-    def __init__(
-        self,
-        path: Path,
-        problem: str,
-        *,
-        line: int | None = None,
-        column: str | None = None,
-        value: str | None = None,
-    ) -> None:
-        self.path, self.problem, self.line, self.column, self.value = path, problem, line, column, value
-        place = str(path)
-        if line is not None:
-            place += f", line {line}"
-        if column is not None:
-            place += f", column {column}"
-        got = "" if value is None else f", got {value[:100]!r}"
-        super().__init__(f"{place}: {problem}{got}")
+# Sources that give the same rows whenever asked, so that removing their rows loses nothing.
+RECREATABLE = frozenset({"simulator", "kuairand"})
 
 
 class Source(Protocol):
@@ -39,7 +19,7 @@ class Source(Protocol):
         ...
 
     def validate(self) -> None:
-        """Read and judge everything; raises `SourceError`. Nothing may be written before this has passed."""
+        """Read and judge everything; raises `errors.SourceError`. Nothing may be written before this has passed."""
         ...
 
     @property

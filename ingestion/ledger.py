@@ -1,0 +1,118 @@
+"""The ingestion ledger: which source's events are in ClickHouse, and whether each load came to its end."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ingestion.clickhouse import number
+from ingestion.errors import ForeignDataError, LedgerImbalanceError
+from ingestion.source import RECREATABLE
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_COLUMNS = (
+    "batch_id",
+    "source",
+    "fingerprint",
+    "rows_read",
+    "sent",
+    "stored",
+    "duplicate",
+    "quarantined",
+    "started_at",
+    "finished_at",
+)
+NOT_FINISHED = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One load: of `sent` events each is stored, a duplicate, or quarantined."""
+
+    batch_id: uuid.UUID
+    source: str
+    fingerprint: str
+    started_at: datetime
+    rows_read: int = 0
+    sent: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    finished_at: datetime = NOT_FINISHED
+
+    @property
+    def finished(self) -> bool:
+        return self.finished_at > NOT_FINISHED
+
+
+def write(client: "Client", row: LedgerRow) -> None:
+    """Add or replace the row of a load; raises `LedgerImbalanceError` rather than write one that doesn't add up."""
+    if row.sent != row.stored + row.duplicate + row.quarantined:
+        raise LedgerImbalanceError(
+            f"{row.source}: {row.sent} events sent, but {row.stored} stored + {row.duplicate} duplicate + "
+            f"{row.quarantined} quarantined = {row.stored + row.duplicate + row.quarantined}"
+        )
+    client.insert("ingestion_ledger", [[getattr(row, name) for name in _COLUMNS]], column_names=_COLUMNS)
+
+
+def read(client: "Client") -> list[LedgerRow]:
+    """Every load, oldest first."""
+    names = ", ".join(_COLUMNS)
+    found = client.query(f"SELECT {names} FROM ingestion_ledger FINAL ORDER BY started_at, batch_id")  # noqa: S608
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found.result_rows]
+    for row in rows:
+        for name in ("started_at", "finished_at"):
+            row[name] = row[name].replace(tzinfo=UTC)
+    return [LedgerRow(**row) for row in rows]
+
+
+def forget_unfinished(client: "Client", source: str, *, keep: uuid.UUID) -> None:
+    """Drop the rows of loads of `source` that were killed, and what those quarantined; not those of `keep`."""
+    killed = [row.batch_id for row in read(client) if row.source == source and not row.finished]
+    ids = {"ids": [str(batch_id) for batch_id in killed if batch_id != keep]}
+    for table in ("quarantined_events", "ingestion_ledger"):
+        client.command(f"DELETE FROM {table} WHERE batch_id IN {{ids:Array(UUID)}}", parameters=ids)  # noqa: S608
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a source's events: nothing, add them, or have them take the place of others."""
+
+    skip: bool = False
+    replaces: str | None = None
+    """The source whose events are removed first; the source's own name after a load that was killed."""
+
+
+def plan(client: "Client", source: str, fingerprint: str) -> Plan:
+    """Compare what is stored with what is to be loaded.
+
+    Only data that can be made again is ever removed: raises `ForeignDataError` when that would touch other events, or
+    when a demo source would be mixed into them.
+    """
+    rows = read(client)
+    events = number(client, "SELECT count() FROM playback_events")
+    stored = sum(row.stored for row in rows)
+    mine = [row for row in rows if (row.source, row.fingerprint) == (source, fingerprint)]
+    others = [row for row in rows if (row.source, row.fingerprint) != (source, fingerprint)]
+    foreign = sorted({row.source for row in rows} - RECREATABLE)
+    complete = any(row.finished for row in mine) and events >= stored
+    if complete and not any(row.source in RECREATABLE for row in others):
+        return Plan(skip=True)
+    if foreign:
+        if mine and not any(row.source in RECREATABLE for row in others):
+            return Plan()  # a load of this source was killed: what it stored is found by its ids
+        raise ForeignDataError(
+            f"ClickHouse holds events of {', '.join(foreign)}: {source} would replace or mix with them; "
+            "load it into an empty home (REELGRAPH_HOME) or after `make reset`"
+        )
+    unfinished = any(not row.finished for row in rows)
+    if events > stored and not unfinished:
+        raise ForeignDataError(
+            f"ClickHouse holds {events - stored} events that no load in the ledger accounts for: {source} would "
+            "replace or mix with them; load it into an empty home (REELGRAPH_HOME) or after `make reset`"
+        )
+    if rows or events:
+        return Plan(replaces=(others[-1] if others else rows[-1]).source)
+    return Plan()
