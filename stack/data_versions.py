@@ -34,7 +34,7 @@ REMOTE = "objects"
 LOCK_WAIT_S = 120.0
 _HASH = re.compile(r"[0-9a-f]{32}\.dir")
 # In a home of its own DVC looks at these and nothing else (see the root's .dvcignore for why).
-_VISIBLE = ("dvc.yaml", "dvc.lock", "training_set.dvc", "training_set", "training_set/**", "dvc", "dvc/**")
+_VISIBLE = ("dvc.yaml", "dvc.lock", "training_set.dvc", "training_set", "dvc_models")
 _HOME_IGNORE = "/*\n" + "".join(f"!/{name}\n" for name in _VISIBLE)
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def track(
         if push:
             try:
                 _waiting(repo, lambda: repo.push(targets=[str(directory)], remote=REMOTE), wait_s)
-            except (DvcException, OSError) as error:
+            except (DvcException, ImportError, OSError) as error:
                 url = remote or remote_url(settings)
                 raise PushError(f"{out.hash_info.value} did not reach {url}: {_cause(error)}") from error
         return DataVersion(out.hash_info.value, directory, out.meta.size or 0, files, push)
@@ -158,7 +158,7 @@ def prepare_repository(settings: Settings, remote: str | None = None) -> Path:
         _write(root / ".dvcignore", _HOME_IGNORE)
         pipeline = PROJECT_ROOT / "dvc.yaml"
         if pipeline.is_file():
-            _write(root / "dvc.yaml", _moved_pipeline(pipeline.read_text()))
+            _write(root / "dvc.yaml", _moved_pipeline(pipeline.read_text(), settings))
     return root
 
 
@@ -181,14 +181,25 @@ def _write_repository(root: Path, settings: Settings, remote: str | None, *, sta
             _merge(local, wanted)
 
 
-def _moved_pipeline(text: str) -> str:
-    """The root's `dvc.yaml` for a repository in the home: `home` is here, `code` is where the project is."""
+def _moved_pipeline(text: str, settings: Settings) -> str:
+    """The root's `dvc.yaml` for a repository in the home: `home` is here, the code is where the project is.
+
+    The other variables that bear a setting's name get its value.
+    """
     pipeline = yaml.safe_load(text)
     for entry in pipeline.get("vars", []):
         if isinstance(entry, dict):
             entry.update(
-                {name: value for name, value in (("home", "."), ("code", str(PROJECT_ROOT))) if name in entry}
+                {name: getattr(settings, name) for name in entry if name in type(settings).model_fields}
             )
+            if "home" in entry:
+                entry["home"] = "."
+    for stage in pipeline.get("stages", {}).values():
+        step = stage.get("do", stage)
+        step["deps"] = [
+            dependency if dependency.startswith("${home}") else str(PROJECT_ROOT / dependency)
+            for dependency in step.get("deps", [])
+        ]
     return "# Written from the project's dvc.yaml; edit that one.\n" + yaml.safe_dump(
         pipeline, sort_keys=False
     )
