@@ -1,6 +1,7 @@
 """The embedded Postgres: the wheel's binaries, a data folder made whole or not at all, one role."""
 
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import psutil
 
 from stack.postgres_user import let_read, let_through, postgres_identity
 from stack.settings import LOOPBACK, Settings
+
+logger = logging.getLogger("stack.supervisor")
 
 ROLE = "reelgraph"
 DATABASES = ("reelgraph", "dagster", "mlflow")
@@ -58,24 +61,23 @@ def postgres_command(data: Path, port: int) -> list[str]:
     return [str(postgres_binaries() / "postgres"), "-D", str(data), "-p", str(port), *options]
 
 
-def prepare_postgres(data: Path) -> list[Path]:
+def prepare_postgres(data: Path) -> None:
     """Make `data` ready for a postmaster to start on: created if missing, the traces of a crash removed.
 
-    The folder is built beside its place and renamed into it, so one that exists is complete. Returns the
-    folders above it that had to be opened for Postgres' own user (root only). Raises
+    The folder is built beside its place and renamed into it, so one that exists is complete. As root the
+    folders above it are opened for Postgres' own user, which is logged. Raises
     `PostgresNotInitialisedError`, `PostgresBinariesMissingError`, `NoPostgresUserError`.
     """
     data = data.absolute()
     data.parent.mkdir(parents=True, exist_ok=True)
-    opened: list[Path] = []
     if postgres_identity() is not None:
         binaries = postgres_binaries()
         let_read(binaries.parent)
-        opened = let_through(data) + let_through(binaries)
+        for folder in let_through(data) + let_through(binaries):
+            logger.warning("postgres: let others pass through %s (chmod o+x), for its own user", folder)
     if not data.exists():
         _create(data)
     _remove_stale_lock(data)
-    return opened
 
 
 def _create(data: Path) -> None:

@@ -14,18 +14,30 @@ SYSTEM_USER = "pgserver"
 
 
 class NoPostgresUserError(Exception):
-    """We are root and can't make the user Postgres needs."""
+    """There is no user that Postgres can run as; the message says what to do."""
 
 
 def postgres_identity() -> Identity | None:
-    """None for a normal user (Postgres runs as that user); as root the user `pgserver`, made if missing."""
+    """None for a normal user (Postgres runs as that user); as root the user `pgserver`, made if missing.
+
+    Raises `NoPostgresUserError`.
+    """
     if os.geteuid() != 0:
+        _require_name(os.geteuid())
         return None
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         entry = _add_user()
     return Identity(entry.pw_uid, entry.pw_gid)
+
+
+def _require_name(uid: int) -> None:
+    """Containers run with any number for a user; initdb insists on one that has a name."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError as error:
+        raise NoPostgresUserError(f"user id {uid} has no entry in /etc/passwd; Postgres needs one") from error
 
 
 def _add_user() -> pwd.struct_passwd:
@@ -46,7 +58,7 @@ def _add_user() -> pwd.struct_passwd:
 def let_through(path: Path) -> list[Path]:
     """Let others pass (not list) every folder above `path`; returns the folders that had to be changed."""
     changed = []
-    for folder in path.absolute().parents:
+    for folder in (*path.absolute().parents, *path.resolve().parents):  # a link needs both ways open
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

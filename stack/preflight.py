@@ -57,14 +57,15 @@ def port_problem(service: Service, port: int) -> list[str]:
 
 
 def holder_of(port: int) -> str:
-    """`name (pid N)` of the process that listens on `port`, as far as we may see it."""
-    listening = {psutil.CONN_LISTEN, psutil.CONN_NONE}
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status in listening:
-            if connection.pid is None:
-                return "another user's process"
-            return _name_of(connection.pid)
-    return "another process"
+    """`name (pid N)` of the process that has `port`, as far as we may see it."""
+    having = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port]
+    listening = [c for c in having if c.status == psutil.CONN_LISTEN]
+    # High ports are also given out to whoever connects somewhere.
+    for connection in listening or having:
+        what = "" if listening else "an outgoing connection of "
+        if connection.pid is not None:
+            return what + _name_of(connection.pid)
+    return "another user's process" if having else "another process"
 
 
 def _name_of(pid: int) -> str:

@@ -1,11 +1,13 @@
 """Servers for the whole test session: each starts when first asked for, on its own port and folder, once."""
 
-import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,22 +51,37 @@ def _own_environment() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder with a space in its path, gone afterwards.
+
+    Not below pytest's tmp_path: as root Postgres runs as another user, and each pytest that starts closes
+    the root of all tmp_paths to others, also to the servers of a session that is running.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="reelgraph test "))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """One stack's settings for the session: a home (with a space in its path) in tmp, free ports."""
-    home = tmp_path_factory.mktemp("stack home") / "home"
-    home.mkdir()
-    return settings_at(home)
+def settings() -> Iterator[Settings]:
+    """One stack's settings for the session: a home (with a space in its path), free ports."""
+    with _folder() as folder:
+        (folder / "home").mkdir()
+        yield settings_at(folder / "home")
 
 
 @pytest.fixture
-def new_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Make settings for a test's own stack: `new_settings(redis_port=...)`, home below tmp_path."""
+def new_settings() -> Iterator[Callable[..., Settings]]:
+    """Make settings for a test's own stack: `new_settings("a home", redis_port=...)`; the home isn't made."""
+    with _folder() as folder:
 
-    def make(name: str = "home", **changes: object) -> Settings:
-        return settings_at(tmp_path / name, **changes)
+        def make(name: str = "home", **changes: object) -> Settings:
+            return settings_at(folder / name, **changes)
 
-    return make
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -142,9 +159,3 @@ def redis(settings: Settings) -> Iterator[Settings]:
     command = redis_command(data, settings.redis_port)
     for _ in _serve(settings, "redis", command, RedisProbe(settings.redis_port)):
         yield settings
-
-
-@pytest.fixture
-def as_if_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend not to be root (for code that branches on it)."""
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
