@@ -19,6 +19,9 @@ from stack.settings import get_settings, telemetry_off
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
+# One user's scores are too small a product to share between threads: they would spin longer than they compute.
+WORKER_ENVIRONMENT = {**telemetry_off(), "OPENBLAS_NUM_THREADS": "1"}
+
 # A second series beside every counter and bucket, which nobody reads.
 disable_created_metrics()
 
@@ -34,7 +37,7 @@ app = Gateway(create_app(state), state.metrics)
     # Its metrics label by path, which holds ids; ours are at /metrics. An access log costs more than a feed.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    envs=[{"name": name, "value": value} for name, value in telemetry_off().items()],
+    envs=[{"name": name, "value": value} for name, value in WORKER_ENVIRONMENT.items()],
 )
 @bentoml.asgi_app(app, path="/")
 class RecommenderService:

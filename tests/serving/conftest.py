@@ -1,6 +1,7 @@
 """A real MLflow server on a port of its own, small models with known scores, bundles made of them."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 from ml.factors import FactorModel
-from serving.bundle import BundleRecord, ModelToPack, pack
+from serving import bento
+from serving.bundle import BundleRecord, ModelToPack, pack, read_record
 from stack.settings import Settings, telemetry_off
 
 
@@ -149,3 +152,31 @@ def tiny_pack(
         training_set={"version": "abc.dir", "window_days": 90, "rows": 10},
         dagster_run_id="dagster-1",
     )
+
+
+def shelve(settings: Settings, packed: Path) -> str:
+    """Put a bundle where its Bento would be, without the seconds a build takes; returns its tag."""
+    tag = f"reelgraph:{read_record(packed).bundle_id}"
+    shutil.copytree(packed, bento.bundle_dir(settings, tag), dirs_exist_ok=True)
+    return tag
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Callable[..., Path]:
+    """Pack a tiny bundle under a name: `packed("a", champion="svd", ...)`."""
+
+    def make(name: str = "bundle", **options: Any) -> Path:
+        tiny_pack(tmp_path / name, **options)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def shelved(home: Settings, packed: Callable[..., Path]) -> Callable[..., str]:
+    """Pack a tiny bundle and put it into the store of `home`; returns its tag."""
+
+    def make(name: str = "bundle", **options: Any) -> str:
+        return shelve(home, packed(name, **options))
+
+    return make

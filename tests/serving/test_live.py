@@ -1,0 +1,225 @@
+"""The bundle in service: taken up, rolled back, refused, never lost."""
+
+import json
+import logging
+
+import pytest
+
+from serving import bento
+from serving.errors import BundleMissingError, CorruptBundleError, SmokeTestError
+from serving.live import LiveBundle, smoke_test
+from serving.metrics import Metrics
+
+from .conftest import wait_for
+
+
+@pytest.fixture
+def live(home):
+    return LiveBundle(home, Metrics(), poll_s=0.02)
+
+
+def damage(settings, tag):
+    (bento.bundle_dir(settings, tag) / "cards.bin").write_bytes(b"?")
+
+
+def value(live, name, **labels):
+    return live._metrics.registry.get_sample_value(name, labels)
+
+
+def test_nothing_published_is_nothing_in_service(live):
+    assert live.check() is False
+    assert live.current is None
+
+
+def test_a_published_bundle_is_taken_up_and_a_newer_one_replaces_it(home, live, shelved):
+    first, second = shelved("a"), shelved("b", champion="two-tower")
+    bento.publish(home, first)
+    assert live.check() is True
+    assert live.current.tag == first
+    assert live.check() is False
+
+    before = live.current
+    bento.publish(home, second)
+    assert live.check() is True
+    assert (live.current.tag, live.current.record.champion) == (second, "two-tower")
+    assert before.record.champion == "svd"  # a request that still holds the old one is answered from it alone
+    assert value(live, "reelgraph_bundle_swaps_total", result="taken") == 2
+    record = live.current.record
+    labels = {"bundle": record.bundle_id, "champion": "two-tower", "version": "2"}
+    assert value(live, "reelgraph_bundle_loaded", **labels) == 1
+    assert (
+        value(live, "reelgraph_bundle_loaded", bundle=before.record.bundle_id, champion="svd", version="1")
+        is None
+    )
+
+
+def test_publishing_an_older_tag_rolls_back(home, live, shelved):
+    first, second = shelved("a"), shelved("b", champion="two-tower")
+    for tag in (first, second, first):
+        bento.publish(home, tag)
+        assert live.check() is True
+        assert live.current.tag == tag
+
+
+def test_a_broken_bundle_is_refused_and_the_old_one_stays(home, live, shelved, caplog):
+    good, bad = shelved("a"), shelved("b", version=5)
+    bento.publish(home, good)
+    live.check()
+    bento.publish(home, bad)
+    damage(home, bad)
+    with caplog.at_level(logging.ERROR):
+        assert live.check() is False
+    assert live.current.tag == good
+    assert live.refused.tag == bad
+    assert "cards.bin is damaged" in live.refused.reason
+    assert f"{bad} is refused, {good} keeps serving" in caplog.text
+    assert value(live, "reelgraph_bundle_refused") == 1
+    assert value(live, "reelgraph_bundle_swaps_total", result="refused") == 1
+    assert live.check() is False  # and it is not tried again and again
+    assert value(live, "reelgraph_bundle_swaps_total", result="refused") == 1
+
+    bento.publish(home, good)
+    live.check()
+    assert live.refused is None
+    assert value(live, "reelgraph_bundle_refused") == 0
+
+
+def test_a_repaired_bundle_is_taken_when_published_again(home, live, shelved, packed):
+    tag = shelved("a")
+    bento.publish(home, tag)
+    damage(home, tag)
+    assert live.check() is False
+    assert live.current is None
+    shelved("a")
+    bento.publish(home, tag)
+    assert live.check() is True
+    assert live.current.tag == tag
+
+
+def test_a_fresh_endpoint_serves_the_newest_sound_bundle_when_the_published_one_is_broken(
+    home, live, shelved
+):
+    older, newer, broken = shelved("a"), shelved("b", version=3), shelved("c", version=5)
+    bento.publish(home, broken)
+    damage(home, broken)
+    assert live.check() is True
+    assert live.current.tag == newer
+    assert live.refused.tag == broken
+    assert value(live, "reelgraph_bundle_refused") == 1
+    assert older in [item.tag for item in bento.stored(home)]
+
+
+@pytest.mark.parametrize("content", ["", "reelgraph:../../etc", "other:abc", "reelgraph:absent"])
+def test_a_pointer_to_nothing_of_ours_is_refused(home, live, content):
+    home.current_bundle_pointer.parent.mkdir(parents=True)
+    home.current_bundle_pointer.write_text(content)
+    assert live.check() is False
+    assert live.current is None
+    assert live.refused.tag == content
+
+
+def test_a_bundle_that_answers_nonsense_is_refused(home, live, shelved, monkeypatch):
+    def fail(ranker):
+        raise SmokeTestError("the feed of user 'ann' is empty")
+
+    bento.publish(home, shelved("a"))
+    monkeypatch.setattr("serving.live.smoke_test", fail)
+    assert live.check() is False
+    assert live.refused.reason == "the feed of user 'ann' is empty"
+
+
+def test_a_bundle_broken_in_an_unforeseen_way_is_refused(home, live, shelved, monkeypatch):
+    def fail(bundle):
+        raise ZeroDivisionError("?")
+
+    bento.publish(home, shelved("a"))
+    monkeypatch.setattr("serving.live.Ranker", fail)
+    assert live.check() is False
+    assert live.refused.reason == "ZeroDivisionError: ?"
+
+
+def test_the_watcher_takes_a_bundle_up_within_its_interval(home, live, shelved, caplog):
+    live.start()
+    try:
+        tag = shelved("a")
+        bento.publish(home, tag)
+        wait_for(lambda: live.current is not None, "the watcher", timeout=5)
+        assert live.current.tag == tag
+    finally:
+        live.stop()
+    assert not live._thread.is_alive()
+
+
+def test_the_watcher_outlives_what_it_meets(home, live, shelved, monkeypatch, caplog):
+    calls = []
+
+    def flaky(settings):
+        calls.append(1)
+        if len(calls) == 1:
+            raise PermissionError("not now")
+
+    monkeypatch.setattr("serving.bento.published", flaky)
+    live.start()
+    try:
+        wait_for(lambda: len(calls) > 2, "further checks", timeout=5)
+    finally:
+        live.stop()
+    assert "not now" in caplog.text
+
+
+class Strange:
+    """A ranker whose answers are changed on the way."""
+
+    def __init__(self, ranker, **changes):
+        self._ranker, self._changes = ranker, changes
+
+    def __getattr__(self, name):
+        return getattr(self._ranker, name)
+
+    def feed(self, user, limit):
+        from dataclasses import replace
+
+        return replace(self._ranker.feed(user, limit), **self._changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": [], "scores": []}, "is empty"),
+        ({"rows": [0]}, "holds a watched video"),
+        ({"rows": [1, 1]}, "a video comes twice"),
+        ({"scores": [float("nan")]}, "a score is not finite"),
+        ({"degraded": ("the svd model failed",)}, "is degraded: the svd model failed"),
+    ],
+)
+def test_the_smoke_test_says_what_is_not_sane(home, live, shelved, changes, message):
+    bento.publish(home, shelved("a"))
+    live.check()
+    smoke_test(live.current.ranker)
+    with pytest.raises(SmokeTestError, match=message):
+        smoke_test(Strange(live.current.ranker, **changes))
+
+
+def test_only_a_sound_stored_bundle_can_be_published(home, shelved):
+    with pytest.raises(BundleMissingError):
+        bento.publish(home, "reelgraph:absent")
+    tag = shelved("a")
+    damage(home, tag)
+    with pytest.raises(CorruptBundleError):
+        bento.publish(home, tag)
+    assert bento.current(home) is None
+
+
+def test_pruning_keeps_the_newest_and_the_one_in_service(home, shelved):
+    tags = [shelved(f"b{i}", version=i + 1) for i in range(5)]
+    bento.publish(home, tags[0])
+    assert bento.prune(home, keep=2) == [tags[2], tags[1]]
+    assert [item.tag for item in bento.stored(home)] == [tags[4], tags[3], tags[0]]
+    assert bento.prune(home, keep=2) == []
+
+
+def test_an_unreadable_bundle_in_the_store_is_left_out_of_its_list(home, shelved, caplog):
+    good, bad = shelved("a"), shelved("b", version=5)
+    (bento.bundle_dir(home, bad) / "bundle.json").write_text(json.dumps({"schema_version": 99}))
+    assert [item.tag for item in bento.stored(home)] == [good]
+    assert "schema_version 99" in caplog.text
