@@ -53,9 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         users = Users.load(options.users_file)
         if users.open_to_all and options.host not in ("127.0.0.1", "::1", "localhost"):
-            raise UsersFileError(
-                f"--host {options.host}: a user without a password may only be served on loopback"
-            )
+            return _fail(f"--host {options.host}: a user without a password may only be served on loopback")
         listener = listen(options.host, options.port)
     except UsersFileError as error:
         return _fail(str(error))

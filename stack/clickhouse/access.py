@@ -46,7 +46,7 @@ class Users:
     def load(cls, path: Path | None) -> "Users":
         """`{"name": {"password_sha256": "...", "readonly": 0}}`. Raises `UsersFileError`."""
         if path is None:
-            return cls({"default": User()})
+            return cls({"default": User(password_sha256="")})
         try:
             users = TypeAdapter(dict[str, User]).validate_python(json.loads(path.read_text()))
         except OSError as error:
@@ -73,7 +73,8 @@ class Users:
         if user is None or not matches:
             raise ClickHouseError(
                 516,
-                f"{credentials.user}: Authentication failed: password is incorrect, or there is no user with such name.",
+                f"{credentials.user}: Authentication failed: password is incorrect, "
+                "or there is no user with such name.",
                 status=403 if credentials.given else 401,
             )
         return user

@@ -16,11 +16,16 @@ PIECE_BYTES = 1 << 20
 class _Frame(Protocol):
     """One frame's decoder, as lz4 and zstd offer it."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes | None
+    @property
+    def eof(self) -> bool: ...
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes | None: ...
+
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
 
 class _ZlibFrame:
@@ -42,7 +47,7 @@ class _ZlibFrame:
     def unused_data(self) -> bytes:
         return self._zlib.unused_data
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
         piece = self._zlib.decompress(self._pending + data, max_length)
         self._pending = self._zlib.unconsumed_tail
         return piece

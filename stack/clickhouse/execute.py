@@ -32,7 +32,8 @@ class Plan:
     query_id: str
     statement: Statement
     format: str
-    readonly: int = 0
+    readonly: int = 0  # the user's
+    implied_readonly: bool = False  # by the method GET, outside a session
     session: Session | None = None
     database: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -43,51 +44,56 @@ class Plan:
 def execute(engine: Engine, plan: Plan, *, source: int | None = None, sink: int | None = None) -> Outcome:
     """Run the plan. An insert reads its data from the descriptor `source`, a query writes its result to `sink`;
     other statements' results are in the outcome. Raises `ClickHouseError`."""
-    handle = plan.session.handle if plan.session else engine.handle()
+    kept = plan.session.handle if plan.session else None
+    handle = kept or engine.handle()
     try:
-        with _surroundings(handle, plan):
+        with _surroundings(handle, plan, restore=kept is not None):
             outcome = _run(engine, handle, plan, source, sink)
             if plan.session and plan.statement.kind == "use":
                 plan.session.database = handle.values("SELECT currentDatabase()")[0][0]
             return outcome
     finally:
-        if plan.session is None:
+        if kept is None:
             handle.close()
 
 
 @contextlib.contextmanager
-def _surroundings(handle: Handle, plan: Plan) -> Iterator[None]:
-    """Database, settings, read-only mode and external tables of one statement; a session's own come back after."""
+def _surroundings(handle: Handle, plan: Plan, *, restore: bool) -> Iterator[None]:
+    """Database, settings, external tables and read-only mode of one statement; a session's own come back after."""
     handle.set({"log_comment": sql_text(plan.query_id)})
-    if plan.readonly and not handle.readonly:
-        handle.set({"readonly": str(plan.readonly)})
-        handle.readonly = plan.readonly
     database = plan.database or (plan.session.database if plan.session else None)
     if database is not None:
         handle.use(database)
-    before = _current(handle, list(plan.settings)) if plan.session and plan.settings else {}
     created: list[str] = []
+    before: dict[str, str | None] = {}
     try:
-        handle.set(plan.settings)
         for table in plan.external:
             handle.execute(f"CREATE TEMPORARY TABLE {quote_identifier(table.name)} ({table.structure})")
             created.append(table.name)
             _load(handle, table)
+        if plan.readonly and not handle.readonly:
+            handle.set({"readonly": str(plan.readonly)})
+            handle.readonly = plan.readonly
+        if restore and plan.settings:
+            before = _current(handle, list(plan.settings))
+        handle.set(plan.settings)
+        if plan.implied_readonly and plan.settings.get("readonly", "0") == "0":
+            handle.set({"readonly": "2"})
         yield
     finally:
-        if plan.session:
-            for name in created:
-                handle.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_identifier(name)}")
+        if restore:
             for name, value in before.items():
                 literal = "DEFAULT" if value is None else quote_string(value)
                 handle.execute(f"SET {quote_identifier(name)} = {literal}")
+            for name in created:
+                handle.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_identifier(name)}")
 
 
 def _current(handle: Handle, names: list[str]) -> dict[str, str | None]:
     """The values of settings; None for one that has its default."""
     listed = ", ".join(quote_string(name) for name in names)
     data = handle.execute(
-        f"SELECT name, value, changed FROM system.settings WHERE name IN ({listed})",
+        f"SELECT name, value, changed FROM system.settings WHERE name IN ({listed})",  # noqa: S608 - quoted
         format="JSONCompactEachRow",
     ).data
     rows = [json.loads(line) for line in data.decode().splitlines()]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 # Linux's default of 64 KiB costs a switch of threads for every piece.
 _PIPE_BYTES = 1 << 20
@@ -19,57 +19,67 @@ def open_pipe() -> tuple[int, int]:
     return read_end, write_end
 
 
+async def _ready(
+    register: Callable[[int, Callable[[], None]], object],
+    unregister: Callable[[int], object],
+    descriptor: int,
+) -> None:
+    ready = asyncio.Event()
+    register(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        unregister(descriptor)
+
+
 class PipeReader:
-    """The read end of a pipe as a stream."""
+    """The read end of a pipe as a stream; `read` counts its bytes."""
 
     def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self._stream: asyncio.StreamReader | None = None
-        self._transport: asyncio.ReadTransport | None = None
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self.read = 0
+        self.at_end = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What comes, until all writers have closed."""
-        if self._stream is None:
-            self._stream = asyncio.StreamReader(limit=_PIPE_BYTES)
-            protocol = asyncio.StreamReaderProtocol(self._stream)
-            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: protocol, self._file
-            )
-        while chunk := await self._stream.read(_READ_BYTES):
-            yield chunk
+        """What comes, until all writers have closed. One at a time may read."""
+        loop = asyncio.get_running_loop()
+        while not self.at_end:
+            try:
+                chunk = os.read(self._descriptor, _READ_BYTES)
+            except BlockingIOError:
+                await _ready(loop.add_reader, loop.remove_reader, self._descriptor)
+                continue
+            self.read += len(chunk)
+            self.at_end = not chunk
+            if chunk:
+                yield chunk
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-        else:
-            self._file.close()
+        os.close(self._descriptor)
 
 
 class PipeWriter:
-    """The write end of a pipe; `write` returns when there is room for more."""
+    """The write end of a pipe; `written` counts its bytes."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._closed = False
+        self.written = 0
 
     async def write(self, data: bytes) -> None:
-        """Raises `BrokenPipeError` if nobody reads."""
+        """Return when there is room for more. Raises `BrokenPipeError` if nobody reads."""
+        loop = asyncio.get_running_loop()
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._descriptor, view) :]
+                count = os.write(self._descriptor, view)
             except BlockingIOError:
-                await self._room()
-
-    async def _room(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_writer(self._descriptor, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_writer(self._descriptor)
+                await _ready(loop.add_writer, loop.remove_writer, self._descriptor)
+                continue
+            self.written += count
+            view = view[count:]
 
     def close(self) -> None:
         if not self._closed:

@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(app: App, engine: Engine, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; then finish what runs, or cancel it after a while, and close the engine."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type] - an ASGI 3 application
+        app,  # type: ignore[arg-type]
         http="h11",
         ws="none",
         lifespan="off",
@@ -67,7 +67,7 @@ async def serve(app: App, engine: Engine, listener: socket.socket) -> None:
         backlog=512,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    watching = asyncio.ensure_future(app.sessions.watch())
+    watching = asyncio.ensure_future(app.watch())
     address = listener.getsockname()
     log.info("ready on http://%s:%d, ClickHouse %s, data in %s", *address[:2], engine.version, engine.path)
     try:

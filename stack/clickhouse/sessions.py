@@ -19,9 +19,10 @@ MAX_SESSIONS = 1000
 
 @dataclass(slots=True)
 class Session:
-    """`database` is what `USE` last chose: it outlives a request, unlike the request's own `database`."""
+    """`database` is what `USE` last chose: it outlives a request, unlike the request's own `database`. A user
+    with readonly=1 can set nothing, so such a session needs no `handle`."""
 
-    handle: Handle
+    handle: Handle | None
     database: str = "default"
     busy: bool = False
     expires: float = 0.0
@@ -39,7 +40,7 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def enter(
-        self, user: str, session_id: str, timeout_s: float, *, must_exist: bool
+        self, user: str, session_id: str, timeout_s: float, *, must_exist: bool, readonly: int = 0
     ) -> AsyncIterator[Session]:
         """The session, locked for one statement. Raises `ClickHouseError` 372 (not found) or 373 (locked)."""
         self.expire()
@@ -50,7 +51,7 @@ class Sessions:
                 raise ClickHouseError(372, f"Session {session_id} not found")
             if len(self._sessions) >= MAX_SESSIONS:
                 raise ClickHouseError(202, f"Too many sessions: {MAX_SESSIONS} are open")
-            session = self._sessions[key] = Session(self.engine.handle())
+            session = self._sessions[key] = Session(None if readonly == 1 else self.engine.handle())
         if session.busy:
             raise ClickHouseError(373, f"Session {session_id} is locked by a concurrent client")
         session.busy = True
@@ -66,7 +67,7 @@ class Sessions:
         for key in [
             key for key, session in self._sessions.items() if not session.busy and session.expires < now
         ]:
-            self._sessions.pop(key).handle.close()
+            _close(self._sessions.pop(key))
             log.debug("session %s expired", key[1])
 
     async def watch(self) -> None:
@@ -78,8 +79,13 @@ class Sessions:
     def close(self) -> None:
         """Close them all."""
         for session in self._sessions.values():
-            session.handle.close()
+            _close(session)
         self._sessions.clear()
+
+
+def _close(session: Session) -> None:
+    if session.handle is not None:
+        session.handle.close()
 
 
 def timeout(value: str | None) -> float:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from stack.clickhouse.errors import ClickHouseError
 from stack.clickhouse.lexer import Token, quote_string, tokens, unquote
+from stack.clickhouse.refusals import refuse_local_access
 
 Kind = Literal["query", "insert", "command", "use", "kill"]
 
@@ -14,28 +14,6 @@ Kind = Literal["query", "insert", "command", "use", "kill"]
 _QUERY_WORDS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "CHECK")
 # Words that a GET request of a session may start with: it must not modify data.
 READ_WORDS = (*_QUERY_WORDS, "USE", "SET", "(")
-
-# The engine is a local one: left alone, these would read and write any file of the user it runs as, or start
-# programs. A ClickHouse server confines or forbids them; here they are refused.
-_LOCAL_FUNCTIONS = frozenset(
-    [
-        "file",
-        "filecluster",
-        "python",
-        "executable",
-        "executablepool",
-        "sqlite",
-        "disk",
-        "filesystem",
-        "hdfs",
-        "hdfscluster",
-        "loglocal",
-        "deltalakelocal",
-        "iceberglocal",
-        "hudilocal",
-        "paimonlocal",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +34,6 @@ class Statement:
 
 class Undecided(Exception):
     """The text so far does not show where the statement's head ends."""
-
-
-def _refuse_local_access(found: list[Token]) -> None:
-    for token, following in pairwise(found):
-        if following.text == "(" and token.kind in ("word", "quoted"):
-            name = token.text if token.kind == "word" else unquote(token.text)
-            if name.lower() in _LOCAL_FUNCTIONS:
-                raise ClickHouseError(
-                    344, f"{name} reaches the server's own files or programs: not available here"
-                )
-        if token.is_word("INTO") and following.is_word("OUTFILE"):
-            raise ClickHouseError(48, "INTO OUTFILE is not allowed here: the result is the response")
-        if token.is_word("FROM") and following.is_word("INFILE"):
-            raise ClickHouseError(48, "FROM INFILE is not allowed here: send the data in the request's body")
-        if (
-            token.kind == "quoted"
-            and ("/" in unquote(token.text))
-            and token.depth == 0
-            and following.text != "("
-        ):
-            continue
 
 
 def _insert(sql: str, found: list[Token], *, complete: bool) -> Statement | None:
@@ -147,7 +104,7 @@ def analyse(sql: str, *, complete: bool = True) -> Statement:
         statement = _insert(sql, found, complete=complete)
         if statement is not None:
             head_tokens = [token for token in found if token.end <= (statement.data_start or 0)]
-            _refuse_local_access(head_tokens)
+            refuse_local_access(head_tokens)
             return statement
     if not complete:
         raise Undecided
@@ -159,7 +116,7 @@ def analyse(sql: str, *, complete: bool = True) -> Statement:
                 62,
                 f"Syntax error (Multi-statements are not allowed): failed at position {token.start + 1} (end of query)",
             )
-    _refuse_local_access(found)
+    refuse_local_access(found)
     if not found:
         raise ClickHouseError(62, "Syntax error: failed at position 1 (end of query): Empty query")
     if word == "USE":
