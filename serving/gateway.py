@@ -8,7 +8,6 @@ from uuid import uuid4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import Metrics
-from serving.problems import problem
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +40,10 @@ class Gateway:
             await self._app(scope, receive, send_with_id)
         except Exception:
             log.exception("request %s failed", request_id)
-            if status:  # the answer has begun: nothing better can be sent any more
+            # Starlette has sent the 500 of `problems.install` and raises nevertheless. Anything else has begun
+            # well and broke off: the server must cut the connection.
+            if status != _FAILED:
                 raise
-            await problem(500, "the request could not be answered", request_id)(scope, receive, send_with_id)
         finally:
             # The route's pattern, never the path: a path holds ids.
             route = _pattern(scope)
@@ -52,6 +52,7 @@ class Gateway:
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
+_FAILED = 500
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
 

@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from serving.schemas import Problem
+
 MEDIA_TYPE = "application/problem+json"
 
 TITLES = {
@@ -62,6 +64,25 @@ def install(app: FastAPI) -> None:
             f"{request.method} {request.url.path}" if error.status_code in (404, 405) else str(error.detail)
         )
         return problem(error.status_code, _printable(detail), request.state.request_id, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return problem(500, "the request could not be answered", request.state.request_id)
+
+    default = app.openapi
+
+    def described() -> dict[str, Any]:
+        """FastAPI lists the schemas of JSON answers only; ours of problems are referred to by every route."""
+        content = default()
+        content["components"]["schemas"] |= _schemas()
+        return content
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+def _schemas() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
 
 
 def _clean(errors: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """Bundles: what is packed comes back, and whatever is wrong with one is named."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +209,11 @@ def test_bad_input_is_named_and_leaves_the_old_bundle(tmp_path):
         with pytest.raises(BundleInputError, match=message):
             pack_with(tmp_path, **changes)
     assert bundle.load(tmp_path / "out").record == kept
-    assert sorted(os.listdir(tmp_path)) == ["out", "popularity", "svd"]  # nothing half-made beside it
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out",
+        "popularity",
+        "svd",
+    ]  # nothing half-made beside it
 
 
 def test_videos_may_come_as_a_file(tmp_path):
