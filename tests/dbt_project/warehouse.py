@@ -1,0 +1,136 @@
+"""A warehouse of the tests' own: a database in each store, the dbt project built into it, hand-written events."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from stack.clients import postgres_engine
+from stack.dbt_environment import dbt_environment
+from stack.settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+    from dbt.contracts.graph.manifest import Manifest
+
+NAME = "dbt_tests"
+COLLECTION = "dbt_tests_postgres"
+T0 = datetime(2022, 5, 1, 23, 59, 40, tzinfo=UTC)
+"""Where a test's seconds count from: 20 seconds before midnight."""
+
+TABLES = ("watch_sessions", "stg_users", "stg_videos", "user_features", "video_features")
+VIEWS = ("interactions", "int_session_events", "stg_playback_events")
+
+
+class DbtRunError(Exception):
+    """A dbt command did not succeed; the message has what it said of each failing node."""
+
+
+def event_id(name: str) -> uuid.UUID:
+    """The same name gives the same id: how a test says "this event again"."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, name)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A playback event in a test's terms; `at` and `arrived` are seconds from `T0`, `arrived` None for now."""
+
+    session: str
+    type: str
+    at: float
+    position: int | None = None
+    user: str = "u1"
+    video: str = "v1"
+    arrived: float | None = None
+    name: str = ""
+    feed_rank: int = 0
+    scroll: float = 0.0
+
+    def row(self) -> list[Any]:
+        when = T0 + timedelta(seconds=self.at)
+        arrived = datetime.now(UTC) if self.arrived is None else T0 + timedelta(seconds=self.arrived)
+        identity = self.name or f"{self.session}|{self.user}|{self.video}|{self.type}|{self.at}"
+        return [
+            event_id(identity), self.user, self.video, self.session, self.type, self.feed_rank, when,
+            self.scroll, self.position, "ios", "wifi", "", when.hour, when.isoweekday(), "", arrived,
+        ]  # fmt: skip
+
+
+COLUMNS = [
+    "event_id", "user_id", "video_id", "session_id", "event_type", "position_index", "impression_timestamp",
+    "scroll_speed_ms", "playback_position_ms", "device_type", "network_type", "geo_location", "time_of_day",
+    "day_of_week", "request_id", "created_at",
+]  # fmt: skip
+
+
+@dataclass
+class Warehouse:
+    """dbt and both stores, at databases of their own."""
+
+    settings: Settings
+    client: "Client"
+    home: Path
+    manifest: "Manifest | None" = field(default=None, repr=False)
+
+    def dbt(self, *arguments: str, **variables: object) -> dict[str, str]:
+        """Run dbt in this process; the status of each node by name. Raises `DbtRunError` if one did not pass."""
+        statuses, messages = self.try_dbt(*arguments, **variables)
+        if messages:
+            raise DbtRunError("\n".join(messages))
+        return statuses
+
+    def try_dbt(self, *arguments: str, **variables: object) -> tuple[dict[str, str], list[str]]:
+        """As `dbt`, but the messages of what failed are returned."""
+        from dbt.cli.main import dbtRunner
+
+        folder = str(PROJECT_ROOT / "dbt_project")
+        values = json.dumps({"postgres_collection": COLLECTION, **variables})
+        options = ["--project-dir", folder, "--profiles-dir", folder, "--vars", values]
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in dbt_environment(self.settings).items():
+                patch.setenv(name, value)
+            runner = dbtRunner(manifest=self.manifest)
+            if self.manifest is None:
+                parsed = runner.invoke(["--quiet", "parse", *options])
+                if not parsed.success:
+                    raise DbtRunError(f"dbt parse: {parsed.exception}")
+                self.manifest = parsed.result
+                runner = dbtRunner(manifest=self.manifest)
+            outcome = runner.invoke(["--quiet", *arguments, *options])
+        if outcome.exception is not None:
+            raise DbtRunError(f"dbt {' '.join(arguments)}: {outcome.exception}")
+        statuses = {r.node.name: str(r.status) for r in outcome.result}
+        bad = [r for r in outcome.result if str(r.status) not in {"success", "pass"}]
+        return statuses, [f"{r.node.name}: {r.status}: {r.message}" for r in bad]
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Deliver these events, in this order."""
+        self.client.insert("playback_events", [e.row() for e in events], COLUMNS)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.client.query(sql, tz_mode="aware").result_rows]
+
+    def everything(self, table: str) -> list[tuple[Any, ...]]:
+        return self.rows(f"SELECT * FROM {table} ORDER BY ALL")
+
+    def catalogue(self, sql: str, **values: object) -> None:
+        """Run a statement on the Postgres of users and videos."""
+        engine = postgres_engine(self.settings)
+        with engine.begin() as connection:
+            connection.execute(text(sql), values)
+        engine.dispose()
+
+    def clear(self) -> None:
+        """Nothing in either store, no model built."""
+        for name in TABLES:
+            self.client.command(f"DROP TABLE IF EXISTS {name}")
+        for name in VIEWS:
+            self.client.command(f"DROP VIEW IF EXISTS {name}")
+        self.client.command("TRUNCATE TABLE playback_events")
+        self.catalogue("TRUNCATE users, videos")
