@@ -1,7 +1,9 @@
 """Is a service well? One small check a kind: None when it is, else what is wrong, in a few words."""
 
 import http.client
+import json
 import socket
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,7 +115,63 @@ class PostgresProbe:
         return None
 
 
+@dataclass(frozen=True)
+class Http2Probe:
+    """A gRPC server greets: the first frame of HTTP/2 is SETTINGS (RFC 9113, 3.4). A mere TCP connection is
+    accepted by the kernel, also for a process that hangs."""
+
+    port: int
+    host: str = LOOPBACK
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        empty_settings = b"\0\0\0\4\0\0\0\0\0"
+        try:
+            with socket.create_connection((self.host, self.port), self.timeout_s) as connection:
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + empty_settings)
+                answer = connection.recv(9)
+        except OSError as error:
+            return _say(error)
+        return None if answer[3:4] == b"\4" else f"greeting answered {answer!r}"
+
+
+@dataclass(frozen=True)
+class DagsterDaemonProbe:
+    """Dagster's daemon has no port; its heartbeats are asked of the webserver.
+
+    One of its loops may take long, so the newest heartbeat counts. A webserver that doesn't answer is not the
+    daemon's fault: it has a probe of its own.
+    """
+
+    webserver_port: int
+    stale_s: float = 120.0  # a heartbeat every 30
+    host: str = LOOPBACK
+    timeout_s: float = TIMEOUT_S
+
+    def check(self) -> str | None:
+        query = "{instance{daemonHealth{allDaemonStatuses{lastHeartbeatTime}}}}"
+        connection = http.client.HTTPConnection(self.host, self.webserver_port, timeout=self.timeout_s)
+        try:
+            body, kind = json.dumps({"query": query}), {"Content-Type": "application/json"}
+            connection.request("POST", "/graphql", body, kind)
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        if response.status != 200:
+            return None
+        statuses = json.loads(answer)["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+        newest = max((status["lastHeartbeatTime"] or 0 for status in statuses), default=0)
+        age = time.time() - newest
+        if newest == 0:
+            return "no heartbeat yet"
+        return None if age <= self.stale_s else f"last heartbeat {age:.0f} s ago"
+
+
 def _say(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+    return said or type(error).__name__

@@ -1,6 +1,7 @@
 """One service under supervision: started, watched, restarted after a death, given up after too many."""
 
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -184,7 +185,10 @@ class Runner:
     def _terminate(self, reason: str) -> None:
         assert self.process is not None
         self._ending = _Ending(reason, time.monotonic() + self.service.stop_grace_s)
-        self.process.send_signal(self.service.stop_signal)
+        if self.service.stop_children:
+            os.killpg(self.process.pid, self.service.stop_signal)
+        else:
+            self.process.send_signal(self.service.stop_signal)
 
     def _ask_health(self) -> None:
         now = time.monotonic()

@@ -44,6 +44,8 @@ class Service:
     one_shot: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace_s: float = 15
+    # Ask its children too: one that waits for them to finish would take as long as they do.
+    stop_children: bool = False
     start_timeout_s: float = 120
     # Two cores shared with a training run: slow is not hung.
     hang_timeout_s: float = 120
@@ -61,6 +63,14 @@ def in_start_order(services: Sequence[Service]) -> list[Service]:
         ordered.append(free)
         left.remove(free)
     return ordered
+
+
+def all_requirements(services: Sequence[Service]) -> dict[str, set[str]]:
+    """For each service the names of all it requires, directly or not."""
+    found: dict[str, set[str]] = {}
+    for service in in_start_order(services):
+        found[service.name] = set(service.requires).union(*(found[name] for name in service.requires))
+    return found
 
 
 def with_requirements(services: Sequence[Service], names: Iterable[str]) -> list[Service]:

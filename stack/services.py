@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from stack.health import Alive, HttpProbe, PostgresProbe, RedisProbe, TcpProbe
+from stack.health import DagsterDaemonProbe, Http2Probe, HttpProbe, PostgresProbe, RedisProbe
 from stack.postgres import ensure_databases, postgres_command, prepare_postgres
 from stack.postgres_user import postgres_identity
 from stack.redis_server import redis_command
@@ -145,12 +145,13 @@ def _dagster(settings: Settings) -> list[Service]:
             "--use-python-environment-entry-point",
         ),
         requires=("bootstrap",),
-        probe=TcpProbe(settings.code_server_port),
+        probe=Http2Probe(settings.code_server_port),
         port=settings.code_server_port,
         port_variable="REELGRAPH_CODE_SERVER_PORT",
         url=f"grpc://{LOOPBACK}:{settings.code_server_port}",
         prepare=lambda: _write_dagster_yaml(settings),
-        stop_grace_s=30,  # it lets its runs end
+        stop_children=True,  # the runs: they end as interrupted, and say so to Dagster
+        stop_grace_s=30,
     )
     web_address = ("-h", settings.bind_host, "-p", str(settings.dagster_port))
     web = Service(
@@ -170,7 +171,7 @@ def _dagster(settings: Settings) -> list[Service]:
         command=_python("dagster._daemon", "run", *workspace),
         # After the webserver: both create Dagster's tables when there are none, and can't at once.
         requires=("dagster-webserver",),
-        probe=Alive(),
+        probe=DagsterDaemonProbe(settings.dagster_port),
         environment=_SMALL,
         prepare=lambda: _write_dagster_yaml(settings),
     )

@@ -23,7 +23,7 @@ from stack.run_files import (
     write_state,
 )
 from stack.runner import Policy, Runner, State
-from stack.service import Service, in_start_order, with_requirements
+from stack.service import Service, all_requirements, in_start_order, with_requirements
 from stack.settings import PROJECT_ROOT, Settings, child_environment, load_settings
 
 logger = logging.getLogger("stack.supervisor")
@@ -125,10 +125,11 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Each service once nothing that needs it runs any more; then whatever still carries our mark."""
         self._stop = True
+        requirements = all_requirements([runner.service for runner in self._runners.values()])
         while True:
             running = {name for name, r in self._runners.items() if r.process is not None}
             for name, runner in self._runners.items():
-                needed = any(name in self._runners[other].service.requires for other in running)
+                needed = any(name in requirements[other] for other in running)
                 if runner.state is State.STOPPING or not needed:
                     runner.end()
                 if runner.process is not None:
