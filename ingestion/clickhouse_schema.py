@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 COLLECTION = "reelgraph_postgres"
-_ACCESS_DENIED = 497
+_DENIED = {497, 164}  # ACCESS_DENIED, READONLY
 
 
 def create_tables(settings: Settings) -> None:
     """Create the URL's database and what is missing in it; changes nothing that is there."""
     database = str(clickhouse_parts(settings)["database"])
     with connect(settings, database="default") as client:
-        _run(client, f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+        # Asked first: who may not create a database may still use one that is there.
+        found = client.query(
+            "SELECT count() FROM system.databases WHERE name = {name:String}", parameters={"name": database}
+        ).result_rows[0][0]
+        if not found:
+            _run(client, f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
     with connect(settings) as client:
         for statement in table_statements():
             _run(client, statement)
@@ -55,7 +60,7 @@ def define_collection(settings: Settings, name: str = COLLECTION) -> None:
             client.command(f"CREATE NAMED COLLECTION IF NOT EXISTS {quoted} AS {keys}")
             client.command(f"ALTER NAMED COLLECTION {quoted} SET {keys}")
         except DatabaseError as error:
-            if error.code != _ACCESS_DENIED:
+            if error.code not in _DENIED:
                 raise StoreRefusedError(f"named collection {name}: {_without_secrets(error)}") from None
             if not _collection_works(client, quoted):
                 user = clickhouse_parts(settings)["username"]

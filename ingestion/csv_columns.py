@@ -71,8 +71,8 @@ def read_columns(path: Path, columns: Sequence[Column]) -> pa.Table:
 
 def _require_header(path: Path, columns: Sequence[Column]) -> None:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+        with path.open("rb") as file:
+            header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
     except OSError as error:
         raise SourceError(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -71,10 +71,13 @@ def locked(settings: Settings, what: str, *, timeout_s: float = LOCK_TIMEOUT_S) 
 def upgrade(connection: "Connection", revision: str = "head") -> None:
     """Bring the schema up to `revision`; does nothing if it is there already."""
     from alembic import command
+    from alembic.util import CommandError
 
     try:
         command.upgrade(_config(connection), revision)
         connection.commit()
+    except CommandError as error:  # such as a database that a newer release has migrated
+        raise StoreRefusedError(f"Postgres migration to {revision}: {error}") from error
     except DBAPIError as error:
         raise StoreRefusedError(f"Postgres migration to {revision}: {reason(error)}") from error
 
