@@ -3,52 +3,54 @@
 Every call takes the tracking URI from the settings and passes it on explicitly: nothing global is set.
 """
 
-import json
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
+from serving import training_run
+from serving.mlflow_access import (
+    RegistryError,
+    RegistryUnavailableError,
+    VersionNotFoundError,
+    client_of,
+    missing_is,
+)
+from serving.training_run import TAG_LIMIT, cut
 from stack.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+__all__ = [
+    "RegisteredVersion",
+    "RegistryError",
+    "RegistryUnavailableError",
+    "VersionNotFoundError",
+    "by_alias",
+    "download",
+    "metrics_of",
+    "model_url",
+    "register",
+    "run_url",
+    "set_alias",
+    "versions",
+]
+
 MODEL_NAME = "recommender"
 ALGORITHM_TAG = "algorithm"
 DAGSTER_RUN_TAG = "dagster_run_id"
 TRAINING_SET_TAG = "training_set"
 CHAMPION, CHALLENGER = "champion", "challenger"
-LOGGED_NAME = "model"
-
-_HEALTH_TIMEOUT_S = 5.0
-_BATCH = 1000  # MLflow refuses more metrics in one call
-_PARAM_LIMIT, _TAG_LIMIT = 6000, 5000
 
 DESCRIPTION = (
     "Short-video recommenders. The tag `algorithm` says which: svd, two-tower. Aliases: `champion` serves the feeds, "
     "`challenger` is on trial, `svd` and `two-tower` are the best of each kind. Moving `champion` here promotes "
     "or rolls back: the serving bundle follows within a minute."
 )
-
-
-class RegistryError(Exception):
-    """MLflow refused what was asked; the message says what and why."""
-
-
-class RegistryUnavailableError(RegistryError):
-    """The MLflow server does not answer."""
-
-
-class VersionNotFoundError(RegistryError):
-    """No such version of the registered model, or its files are gone."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +93,29 @@ def register(
         labels[DAGSTER_RUN_TAG] = dagster_run_id
     if training_set.get("version"):
         labels[TRAINING_SET_TAG] = str(training_set["version"])
-    with _client(settings) as client:
+    with client_of(settings) as client:
         if dagster_run_id and (known := _registered_by(client, kind, dagster_run_id)):
             return known
-        note = description or _describe(kind, metrics, training_set)
+        note = description or training_run.describe(kind, metrics, training_set)
         run_id = client.create_run(
             _experiment_id(client, experiment),
             run_name=run_name,
-            tags={**_cut(labels, _TAG_LIMIT), "mlflow.note.content": note, "mlflow.source.name": "reelgraph"},
+            tags={**cut(labels, TAG_LIMIT), "mlflow.note.content": note, "mlflow.source.name": "reelgraph"},
         ).info.run_id
         try:
-            _log_training_set(client, run_id, training_set)
-            _log_params(client, run_id, params)
-            _log_curves(client, run_id, curves or {})
+            training_run.log_training_set(client, run_id, training_set)
+            training_run.log_params(client, run_id, params)
+            training_run.log_curves(client, run_id, curves or {})
             for name, path in (artifacts or {}).items():
-                _log_artifact(client, run_id, name, path)
-            model_id = _log_model(client, run_id, kind, model_dir, params, metrics, labels)
+                training_run.log_artifact(client, run_id, name, path)
+            model_id = training_run.log_model(client, run_id, kind, model_dir, params, metrics, labels)
             _ensure_registered_model(client)
             version = client.create_model_version(
                 MODEL_NAME,
                 source=f"models:/{model_id}",
                 run_id=run_id,
                 model_id=model_id,
-                tags=_cut(labels, _TAG_LIMIT),
+                tags=cut(labels, TAG_LIMIT),
                 description=note,
             )
         except BaseException:
@@ -126,8 +128,8 @@ def register(
 def set_alias(settings: Settings, alias: str, version: int) -> None:
     """Point `alias` at `version`; raises `VersionNotFoundError`."""
     with (
-        _client(settings) as client,
-        _missing_is(VersionNotFoundError, f"{MODEL_NAME} has no version {version}"),
+        client_of(settings) as client,
+        missing_is(VersionNotFoundError, f"{MODEL_NAME} has no version {version}"),
     ):
         client.get_model_version(MODEL_NAME, str(version))
         client.set_registered_model_alias(MODEL_NAME, alias, str(version))
@@ -137,7 +139,7 @@ def by_alias(settings: Settings, alias: str) -> RegisteredVersion | None:
     """The version `alias` points at; None if there is no such alias (or no registered model yet)."""
     from mlflow.exceptions import MlflowException
 
-    with _client(settings) as client:
+    with client_of(settings) as client:
         try:
             found = client.get_model_version_by_alias(MODEL_NAME, alias)
         except MlflowException as error:
@@ -150,7 +152,7 @@ def by_alias(settings: Settings, alias: str) -> RegisteredVersion | None:
 
 def versions(settings: Settings, kind: str | None = None) -> list[RegisteredVersion]:
     """All versions, newest first; only those of one algorithm if `kind` is given."""
-    with _client(settings) as client:
+    with client_of(settings) as client:
         query = f"name='{MODEL_NAME}'" + (f" and tags.{ALGORITHM_TAG}='{kind}'" if kind else "")
         found, token = [], None
         while True:
@@ -163,7 +165,7 @@ def versions(settings: Settings, kind: str | None = None) -> list[RegisteredVers
 
 def metrics_of(settings: Settings, version: RegisteredVersion) -> dict[str, float]:
     """The last value of every metric of the run that made `version`."""
-    with _client(settings) as client, _missing_is(VersionNotFoundError, f"run {version.run_id} is gone"):
+    with client_of(settings) as client, missing_is(VersionNotFoundError, f"run {version.run_id} is gone"):
         return dict(client.get_run(version.run_id).data.metrics)
 
 
@@ -173,7 +175,7 @@ def download(settings: Settings, version: RegisteredVersion | int, to: Path) -> 
 
     number = version.version if isinstance(version, RegisteredVersion) else version
     what = f"{MODEL_NAME} version {number}"
-    with _client(settings) as client, _missing_is(VersionNotFoundError, f"{what} is not in the registry"):
+    with client_of(settings) as client, missing_is(VersionNotFoundError, f"{what} is not in the registry"):
         # Where the files lie, not `models:/...`: MLflow resolves that one against the global tracking URI.
         source = client.get_model_version_download_uri(MODEL_NAME, str(number))
         to.mkdir(parents=True, exist_ok=True)
@@ -196,7 +198,7 @@ def download(settings: Settings, version: RegisteredVersion | int, to: Path) -> 
 
 def run_url(settings: Settings, run_id: str) -> str:
     """The run's page in the MLflow UI."""
-    with _client(settings) as client, _missing_is(RegistryError, f"run {run_id} is gone"):
+    with client_of(settings) as client, missing_is(RegistryError, f"run {run_id} is gone"):
         experiment_id = client.get_run(run_id).info.experiment_id
     return f"{settings.mlflow_tracking_uri}/#/experiments/{experiment_id}/runs/{run_id}"
 
@@ -208,43 +210,6 @@ def model_url(settings: Settings, version: int | None = None) -> str:
 
 
 # --- the parts of a registration ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _client(settings: Settings) -> Iterator["MlflowClient"]:
-    """A client on the settings' server. Asks first whether it is there: MLflow's own retries take minutes."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    uri = settings.mlflow_tracking_uri
-    try:
-        httpx.get(f"{uri}/health", timeout=_HEALTH_TIMEOUT_S)
-    except httpx.HTTPError as error:
-        raise RegistryUnavailableError(
-            f"the MLflow server at {_shown(uri)} does not answer: {error}"
-        ) from error
-    try:
-        yield MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except MlflowException as error:
-        raise RegistryError(f"MLflow at {_shown(uri)}: {error}") from error
-
-
-def _shown(uri: str) -> str:
-    """A URI without its password."""
-    url = httpx.URL(uri)
-    return f"{url.scheme}://{url.host}" + (f":{url.port}" if url.port else "")
-
-
-@contextmanager
-def _missing_is(kind: type[RegistryError], message: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise kind(message) from error
-        raise
 
 
 def _version(found: "ModelVersion") -> RegisteredVersion:
@@ -288,97 +253,3 @@ def _ensure_registered_model(client: "MlflowClient") -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _describe(kind: str, metrics: Mapping[str, float], training_set: Mapping[str, Any]) -> str:
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())[:6])
-    version, rows = training_set.get("version", "unknown"), training_set.get("rows", "?")
-    return f"{kind}, trained on training set {version} ({rows} rows). {shown}".strip()
-
-
-def _cut(values: Mapping[str, Any], limit: int) -> dict[str, str]:
-    return {key: str(value)[:limit] for key, value in values.items()}
-
-
-def _log_training_set(client: "MlflowClient", run_id: str, training_set: Mapping[str, Any]) -> None:
-    """The training set as a dataset input, so that the UI shows and filters by it; the digest is its DVC hash."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    if not training_set.get("version"):
-        return
-    dataset = Dataset(
-        name="training_set",
-        digest=str(training_set["version"])[:36],
-        source_type="local",
-        source=json.dumps({"uri": f"dvc:{training_set['version']}"}),
-        profile=json.dumps({k: v for k, v in training_set.items() if k != "version"}, default=str),
-    )
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-
-
-def _log_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    entries = [Param(key, value) for key, value in _cut(params, _PARAM_LIMIT).items()]
-    for start in range(0, len(entries), 100):
-        client.log_batch(run_id, params=entries[start : start + 100])
-
-
-def _log_curves(client: "MlflowClient", run_id: str, curves: Mapping[str, Sequence[float]]) -> None:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    points = [
-        Metric(name, float(value), now, step)
-        for name, series in curves.items()
-        for step, value in enumerate(series, start=1)
-    ]
-    for start in range(0, len(points), _BATCH):
-        client.log_batch(run_id, metrics=points[start : start + _BATCH])
-
-
-def _log_artifact(client: "MlflowClient", run_id: str, name: str, path: Path) -> None:
-    if path.is_dir():
-        client.log_artifacts(run_id, str(path), name)
-    else:
-        client.log_artifact(run_id, str(path), name)
-
-
-def _log_model(
-    client: "MlflowClient",
-    run_id: str,
-    kind: str,
-    model_dir: Path,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    labels: Mapping[str, str],
-) -> str:
-    """Log the model with its metrics and link it to the run; returns its id (`m-...`)."""
-    from mlflow.entities import LoggedModelOutput, Metric
-
-    from serving.packaging import save_pyfunc
-
-    experiment_id = client.get_run(run_id).info.experiment_id
-    logged = client.create_logged_model(
-        experiment_id,
-        name=LOGGED_NAME,
-        source_run_id=run_id,
-        tags=_cut(labels, _TAG_LIMIT),
-        params=_cut(params, _PARAM_LIMIT),
-        model_type=kind,
-    )
-    try:
-        with tempfile.TemporaryDirectory(prefix="reelgraph-model-") as scratch:
-            folder = save_pyfunc(Path(scratch) / "model", model_dir, run_id=run_id, model_id=logged.model_id)
-            client.log_model_artifacts(logged.model_id, str(folder))
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        now = int(time.time() * 1000)
-        client.log_batch(
-            run_id,
-            metrics=[Metric(k, float(v), now, 0, model_id=logged.model_id) for k, v in metrics.items()],
-        )
-    except BaseException:
-        client.finalize_logged_model(logged.model_id, "FAILED")
-        raise
-    client.finalize_logged_model(logged.model_id, "READY")
-    return logged.model_id
