@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -101,9 +102,11 @@ def drift_report(
         cat_threshold=THRESHOLD,
         drift_share=share_threshold,
     )
-    snapshot = Report([preset]).run(
-        Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
-    )
+    # Evidently also correlates the columns; with a constant one that is 0 / 0, which it leaves out.
+    with np.errstate(invalid="ignore"):
+        snapshot = Report([preset]).run(
+            Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
+        )
     statistics = {
         metric["config"]["column"]: float(metric["value"])
         for metric in snapshot.dict()["metrics"]
