@@ -1,6 +1,5 @@
 """The databases of the dbt tests, made once in the session's servers."""
 
-import os
 from collections.abc import Iterator
 
 import psycopg2
@@ -17,7 +16,9 @@ from .warehouse import COLLECTION, NAME, Warehouse
 def shared_warehouse(
     clickhouse: Settings, postgres: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
-    connection = psycopg2.connect(host="127.0.0.1", port=postgres.postgres_port, user="reelgraph", dbname="postgres")
+    connection = psycopg2.connect(
+        host="127.0.0.1", port=postgres.postgres_port, user="reelgraph", dbname="postgres"
+    )
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {NAME}")
@@ -32,7 +33,9 @@ def shared_warehouse(
     )
     bootstrap(settings, collection=COLLECTION)
     client = clickhouse_client(settings)
-    yield Warehouse(settings, client, home)
+    warehouse = Warehouse(settings, client)
+    warehouse.dbt("run", "-s", "staging", "intermediate")
+    yield warehouse
     client.close()
 
 
@@ -40,5 +43,4 @@ def shared_warehouse(
 def warehouse(shared_warehouse: Warehouse) -> Warehouse:
     """The warehouse, empty."""
     shared_warehouse.clear()
-    os.environ.pop("DBT_TARGET_PATH", None)
     return shared_warehouse

@@ -38,10 +38,12 @@ def at(seconds: float) -> datetime:
 def world(warehouse: Warehouse) -> Warehouse:
     warehouse.catalogue(
         "INSERT INTO users (user_id, created_at, age, gender, language, interested_categories, region) VALUES "
-        "('u1', '2022-04-21 22:00:00+00', 30, 'female', 'en', '{music,cats}', 'EU'), ('u2', NULL, NULL, 'male', '', '{}', '')"
+        "('u1', '2022-04-21 22:00:00+00', 30, 'female', 'en', '{music,cats}', 'EU'), "
+        "('u2', NULL, NULL, 'male', '', '{}', '')"
     )
     warehouse.catalogue(
-        "INSERT INTO videos (video_id, creator_id, title, tags, duration_ms, upload_time, like_count, is_trending) VALUES "
+        "INSERT INTO videos "
+        "(video_id, creator_id, title, tags, duration_ms, upload_time, like_count, is_trending) VALUES "
         "('v1', 'c1', 'Cats', '{cat,pet}', 40000, '2022-04-01 08:30:00.125+00', 9, true), "
         "('v2', 'c2', 'Dogs', '{}', NULL, NULL, 0, false), ('unseen', 'c2', '', '{}', 5000, NULL, 0, false)"
     )

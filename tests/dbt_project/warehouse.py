@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +16,7 @@ from stack.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+    from dbt.cli.main import dbtRunner
     from dbt.contracts.graph.manifest import Manifest
 
 NAME = "dbt_tests"
@@ -24,8 +24,12 @@ COLLECTION = "dbt_tests_postgres"
 T0 = datetime(2022, 5, 1, 23, 59, 40, tzinfo=UTC)
 """Where a test's seconds count from: 20 seconds before midnight."""
 
-TABLES = ("watch_sessions", "stg_users", "stg_videos", "user_features", "video_features")
-VIEWS = ("interactions", "int_session_events", "stg_playback_events")
+MARTS = {
+    "watch_sessions": "TABLE",
+    "user_features": "TABLE",
+    "video_features": "TABLE",
+    "interactions": "VIEW",
+}
 
 
 class DbtRunError(Exception):
@@ -75,7 +79,6 @@ class Warehouse:
 
     settings: Settings
     client: "Client"
-    home: Path
     manifest: "Manifest | None" = field(default=None, repr=False)
 
     def dbt(self, *arguments: str, **variables: object) -> dict[str, str]:
@@ -95,18 +98,11 @@ class Warehouse:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in dbt_environment(self.settings).items():
                 patch.setenv(name, value)
-            runner = dbtRunner(manifest=self.manifest)
-            if self.manifest is None:
-                parsed = runner.invoke(["--quiet", "parse", *options])
-                if not parsed.success:
-                    raise DbtRunError(f"dbt parse: {parsed.exception}")
-                self.manifest = parsed.result
-                runner = dbtRunner(manifest=self.manifest)
-            outcome = runner.invoke(["--quiet", *arguments, *options])
-        if outcome.exception is not None:
-            raise DbtRunError(f"dbt {' '.join(arguments)}: {outcome.exception}")
-        statuses = {r.node.name: str(r.status) for r in outcome.result}
-        bad = [r for r in outcome.result if str(r.status) not in {"success", "pass"}]
+            if self.manifest is None:  # parsed once: it is most of a small run's time
+                self.manifest = _invoke(dbtRunner(), ["parse", *options])
+            results = _invoke(dbtRunner(manifest=self.manifest), [*arguments, *options])
+        bad = [r for r in results if str(r.status) not in {"success", "pass"}]
+        statuses = {r.node.name: str(r.status) for r in results}
         return statuses, [f"{r.node.name}: {r.status}: {r.message}" for r in bad]
 
     def add(self, events: Sequence[Event]) -> None:
@@ -127,10 +123,17 @@ class Warehouse:
         engine.dispose()
 
     def clear(self) -> None:
-        """Nothing in either store, no model built."""
-        for name in TABLES:
-            self.client.command(f"DROP TABLE IF EXISTS {name}")
-        for name in VIEWS:
-            self.client.command(f"DROP VIEW IF EXISTS {name}")
-        self.client.command("TRUNCATE TABLE playback_events")
+        """Nothing in either store, no mart built; what staging and the views are stays."""
+        for name, kind in MARTS.items():
+            self.client.command(f"DROP {kind} IF EXISTS {name}")
+        for name in ("playback_events", "stg_users", "stg_videos"):
+            self.client.command(f"TRUNCATE TABLE {name}")
         self.catalogue("TRUNCATE users, videos")
+
+
+def _invoke(runner: "dbtRunner", arguments: list[str]) -> Any:
+    """The command's result; raises `DbtRunError` if it did not get as far as having one."""
+    outcome = runner.invoke(["--quiet", *arguments])
+    if outcome.exception is not None:
+        raise DbtRunError(f"dbt {arguments[0]}: {outcome.exception}")
+    return outcome.result
