@@ -13,6 +13,8 @@ from stack.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from serving.bundle import BundleRecord
+
 POLL_S = 0.5
 
 
@@ -23,11 +25,19 @@ class NothingPromoted(dg.Failure):
 @dataclass(frozen=True)
 class BuiltBundle:
     tag: str
-    bundle_id: str
-    champion_kind: str
-    champion_version: int
-    models: list[dict[str, Any]]
+    record: "BundleRecord"
     bytes: int
+
+    @property
+    def champion_version(self) -> int:
+        return self.record.models[self.record.champion].version or 0
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a model, for the operator."""
+        return [
+            {"kind": kind, "version": model.version, "MLflow run": model.run_id}
+            for kind, model in self.record.models.items()
+        ]
 
 
 def build_bundle(
@@ -45,34 +55,30 @@ def build_bundle(
     by_kind = {kind: registry.by_alias(settings, kind) for kind in ("svd", "two-tower", "popularity")}
     by_kind[champion.kind] = champion
     with tempfile.TemporaryDirectory(dir=_scratch(settings)) as scratch:
-        models = {}
-        for kind, version in by_kind.items():
-            if version is not None:
-                folder = registry.download(settings, version, Path(scratch) / kind)
-                models[kind] = bundle.PackedModel(folder=folder, version=version)
-        packed = bundle.pack(
-            Path(scratch) / "bundle",
-            champion_kind=champion.kind,
+        models = {
+            kind: bundle.ModelToPack(
+                model_dir=registry.download(settings, version, Path(scratch) / kind),
+                version=version.version,
+                run_id=version.run_id,
+                metrics=registry.metrics_of(settings, version),
+            )
+            for kind, version in by_kind.items()
+            if version is not None
+        }
+        packed = Path(scratch) / "bundle"
+        record = bundle.pack(
+            packed,
+            champion=champion.kind,
             models=models,
-            catalogue=catalogue,
+            videos=catalogue,
             watched=watched,
+            training_set={"version": champion.tags.get(registry.TRAINING_SET_TAG)},
             dagster_run_id=dagster_run_id,
         )
-        size = sum(p.stat().st_size for p in packed.folder.rglob("*") if p.is_file())
-        tag = bento.build(settings, packed.folder)
+        tag = bento.build(settings, packed)
     bento.publish(settings, tag)
     bento.prune(settings)
-    return BuiltBundle(
-        tag=tag,
-        bundle_id=packed.bundle_id,
-        champion_kind=champion.kind,
-        champion_version=champion.version,
-        models=[
-            {"kind": kind, "version": m.version.version, "MLflow run": m.version.run_id}
-            for kind, m in models.items()
-        ],
-        bytes=size,
-    )
+    return BuiltBundle(tag=tag, record=record, bytes=sum(file.bytes for file in record.files.values()))
 
 
 def _scratch(settings: Settings) -> Path:
@@ -89,7 +95,7 @@ def wait_until_served(settings: Settings, bundle_id: str, *, timeout_s: float) -
     served = None
     while time.monotonic() - started < timeout_s:
         try:
-            served = httpx.get(f"{settings.endpoint_url}/health/ready", timeout=2).json().get("bundle_id")
+            served = httpx.get(f"{settings.endpoint_url}/health/ready", timeout=2).json().get("bundle")
         except (httpx.HTTPError, ValueError):
             served = None
         if served == bundle_id:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from stack.cli import app, failing_clearly
+
+from stack.cli import FAILED, INTERRUPTED, app, bring_up, console, give_up, settings_or_exit
 
 __all__ = ["app"]
 
@@ -18,13 +18,18 @@ def demo(
     ] = None,
 ) -> None:
     """Start the stack, load data, materialize every asset, serve a feed, and show what came out."""
-    from ingestion.errors import SourceError
-
+    from ingestion.errors import IngestionError
     from orchestration.demo import DemoFailed, run_demo
-    from stack.settings import get_settings
 
-    with failing_clearly(SourceError, DemoFailed):
-        run_demo(get_settings(), data, Console())
+    settings = settings_or_exit()
+    try:
+        run_demo(settings, data, console(), start_stack=bring_up)
+    except (IngestionError, DemoFailed) as error:
+        give_up(str(error), FAILED)
+    except KeyboardInterrupt:
+        give_up(
+            "interrupted; the services stay up (`make down` stops them), a run under way goes on", INTERRUPTED
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """`reelgraph demo`: from an empty home to a served feed, with progress, and a summary of what came out."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 from rich.console import Console
 
-from orchestration.graphql import DagsterClient, DagsterError
+from orchestration.graphql import AssetState, DagsterClient, DagsterError
 from orchestration.progress import follow
 from orchestration.summary import print_summary
 from stack.settings import Settings
@@ -18,7 +19,10 @@ class DemoFailed(Exception):
     """The demo could not come to its end; the message says where to look."""
 
 
-def run_demo(settings: Settings, data: Path | None, console: Console) -> None:
+StackStarter = Callable[[Settings, Console], None]
+
+
+def run_demo(settings: Settings, data: Path | None, console: Console, *, start_stack: StackStarter) -> None:
     """Check the source, start the stack, materialize what is missing or out of date, ask for a feed.
 
     Raises SourceError before anything is started or written if the data set cannot be read."""
@@ -39,12 +43,6 @@ def run_demo(settings: Settings, data: Path | None, console: Console) -> None:
     finally:
         client.close()
     print_summary(settings, console, pipeline_seconds=pipeline_seconds, started=started)
-
-
-def start_stack(settings: Settings, console: Console) -> None:
-    from stack.up import bring_up
-
-    bring_up(settings, console)
 
 
 def _materialize(
@@ -86,7 +84,7 @@ def why_run(client: DagsterClient, fingerprint: str) -> str | None:
     return None
 
 
-def _states(client: DagsterClient) -> list:
+def _states(client: DagsterClient) -> list[AssetState]:
     try:
         states = client.assets()
     except (httpx.HTTPError, DagsterError) as error:

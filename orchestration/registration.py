@@ -9,6 +9,8 @@ from stack.settings import Settings
 if TYPE_CHECKING:
     from serving.registry import RegisteredVersion
 
+EXPERIMENT = "recommender"
+
 
 def register_all(
     settings: Settings, training_set: TrainingSet, trained: Sequence[TrainedModel], judgement: Judgement
@@ -19,19 +21,19 @@ def register_all(
 
     versions = {}
     for model in trained:
-        artifacts = [
-            p for p in (judgement.path / "judgement.json", judgement.path / "judgement.png") if p.exists()
-        ]
+        files = (judgement.path / "judgement.json", judgement.path / "judgement.png")
         version = registry.register(
             settings,
             kind=model.kind,
             model_dir=model.path / "full",
+            experiment=EXPERIMENT,
+            run_name=f"{model.kind} {model.dagster_run_id[:8]}",
             params=model.params,
             metrics=judgement.metrics[model.kind],
             curves=model.curves,
-            tags={"dagster_run_id": model.dagster_run_id},
-            artifacts=artifacts,
-            training_set={"hash": training_set.dvc_hash, **training_set.meta},
+            artifacts={path.name: path for path in files if path.exists()},
+            dagster_run_id=model.dagster_run_id,
+            training_set={"version": training_set.dvc_hash, **training_set.meta},
         )
         registry.set_alias(settings, model.kind, version.version)
         versions[model.kind] = version

@@ -59,7 +59,7 @@ def _models(settings: Settings) -> Table:
         version = registry.by_alias(settings, kind)
         if version is None:
             continue
-        metrics = registry.metrics(settings, version)
+        metrics = registry.metrics_of(settings, version)
         cells = [f"{metrics[name]:.4f}" if name in metrics else "" for name in METRICS]
         mark = "champion" if champion and champion.version == version.version else ""
         table.add_row(kind, str(version.version), *cells, mark)
@@ -89,11 +89,11 @@ def _feed(settings: Settings) -> Table:
     feed: dict[str, Any] = response.json()
     title = (
         f"Feed of user {user_id}: {feed['source']}, model version {feed['model']['version']}, "
-        f"bundle {feed['bundle_id']}, {milliseconds:.0f} ms"
+        f"bundle {feed['bundle']}, {milliseconds:.0f} ms"
     )
     table = Table("#", "video", "title", "category", "score", title=title, title_justify="left")
     for item in feed["items"]:
         table.add_row(
-            str(item["rank"]), item["video_id"], item["title"], item["category"], f"{item['score']:.3f}"
+            str(item["rank"]), item["video_id"], item["title"], item["category"] or "", f"{item['score']:.3f}"
         )
     return table

@@ -1,5 +1,8 @@
 """Trains one kind of model through `ml.pipeline`, the function `dvc repro` calls too."""
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 from dagster import MetadataValue
 
@@ -11,17 +14,18 @@ def train_model(
     context: dg.AssetExecutionContext, settings: Settings, kind: str, training_set: TrainingSet
 ) -> dg.Output[TrainedModel]:
     """Train into `<home>/models/<kind>`; progress goes to the run's log as it happens."""
-    from ml.pipeline import default_config, train
+    from ml.config import TrainConfig
+    from ml.pipeline import train
 
     out = settings.home / "models" / kind
-    config = default_config(kind, seed=settings.seed, epochs=settings.two_tower_epochs)
-    report = train(kind, training_set.path, out, config=config, progress=context.log.info)
+    config = TrainConfig.of(training_config(settings))
+    report = train(kind, training_set.path, out, config=config, progress=_log_epochs(context, kind))
     record = TrainedModel(
         kind=kind,
         path=out,
         params=report.params,
-        curves=report.curves,
-        seconds=report.seconds,
+        curves={f"{phase}_loss": losses for phase, losses in report.curves.items() if losses},
+        seconds=sum(report.seconds.values()),
         training_set_hash=training_set.dvc_hash,
         dagster_run_id=context.run_id,
     )
@@ -30,9 +34,27 @@ def train_model(
         metadata={
             "path": MetadataValue.path(str(out)),
             "training set": training_set.dvc_hash,
-            "seconds": round(report.seconds, 2),
+            "seconds": round(record.seconds, 2),
             "parameters": MetadataValue.json(report.params),
-            "last loss": {name: values[-1] for name, values in report.curves.items() if values},
-            "dagster/row_count": report.rows,
+            "counts": MetadataValue.json(report.counts),
+            "versions": MetadataValue.json(report.versions),
+            "last loss": {phase: round(losses[-1], 4) for phase, losses in report.curves.items() if losses},
+            "dagster/row_count": report.counts["rows"],
         },
     )
+
+
+def training_config(settings: Settings) -> dict[str, Any]:
+    """What the settings say about training, as `ml.config.TrainConfig` takes it."""
+    return {
+        "test_fraction": settings.test_fraction,
+        "seed": settings.seed,
+        "two_tower": {"epochs": settings.two_tower_epochs},
+    }
+
+
+def _log_epochs(context: dg.AssetExecutionContext, kind: str) -> Callable[[str, int, int, float], None]:
+    def log(phase: str, epoch: int, epochs: int, loss: float) -> None:
+        context.log.info(f"{kind}, {phase}: epoch {epoch} of {epochs}, loss {loss:.4f}")
+
+    return log

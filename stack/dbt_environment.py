@@ -1,5 +1,9 @@
 """What dbt's profile reads from the environment, made from the settings."""
 
+import os
+import sys
+from pathlib import Path
+
 from stack.clients import clickhouse_parts
 from stack.settings import Settings, telemetry_off
 
@@ -7,8 +11,10 @@ from stack.settings import Settings, telemetry_off
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """Variables for any process that runs dbt; its target and log folders lie in the home, not in the tree."""
     parts = clickhouse_parts(settings)
+    here = str(Path(sys.executable).parent)  # the `dbt` beside this interpreter, wherever the caller's PATH points
     return {
         **telemetry_off(),
+        "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
         "DBT_CLICKHOUSE_HOST": str(parts["host"]),
         "DBT_CLICKHOUSE_PORT": str(parts["port"]),
         "DBT_CLICKHOUSE_USER": str(parts["username"]),

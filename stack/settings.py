@@ -282,6 +282,9 @@ def telemetry_off() -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Not telemetry, but as unasked for: links and progress bars in the log of every run.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "GIT_PYTHON_REFRESH": "quiet",
     }
 

@@ -108,18 +108,19 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     description="Builds and serves a bundle when someone moves the `champion` alias in the MLflow UI.",
 )
 def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
-    from serving import bento, registry
+    from serving import bento, bundle, registry
 
     settings = stores.settings
     try:
         champion = registry.by_alias(settings, "champion")
-    except registry.RegistryUnavailable as error:
+    except registry.RegistryUnavailableError as error:
         return dg.SkipReason(f"MLflow does not answer: {error}")
-    served = bento.current_record(settings)
+    tag = bento.current(settings)
+    served = bundle.read_record(bento.bundle_dir(settings, tag)) if tag else None
     building = context.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags=BUNDLE_TAG)) > 0
     decision, cursor = decide_promotion(
         champion=champion.version if champion else None,
-        serving=served.champion_version if served else None,
+        serving=served.models[served.champion].version if served else None,
         building=building,
         cursor=PromotionCursor.parse(context.cursor),
         now=datetime.now(UTC),

@@ -1,11 +1,10 @@
 """Evaluation and registration: all kinds judged on the same held-out users, then registered in MLflow."""
 
-from pathlib import Path
-
 import dagster as dg
 from dagster import MetadataValue
 
 from orchestration.code_versions import code_version
+from orchestration.judging import describe_lead, flat_metrics
 from orchestration.metadata import markdown_table, picture
 from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
 from orchestration.registration import register_all
@@ -19,7 +18,6 @@ SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "coverage
     kinds={"python"},
     owners=["team:ml"],
     code_version=code_version("ml"),
-    pool="models",
 )
 def model_evaluation(
     context: dg.AssetExecutionContext,
@@ -34,35 +32,27 @@ def model_evaluation(
     from ml.pipeline import judge
 
     models = {model.kind: model for model in (svd_model, two_tower_model, popularity_model)}
-    stale = [m.kind for m in models.values() if m.training_set_hash != training_set.dvc_hash]
-    if stale:
-        raise dg.Failure(
-            f"{', '.join(stale)}: trained on another training set than {training_set.dvc_hash}; "
-            "materialize the models again before judging them"
-        )
     out = stores.settings.home / "models" / "judgement"
-    result = judge({kind: m.path for kind, m in models.items()}, training_set.path, out)
-    rows = [
-        {"kind": kind, **{name: values.get(name, "") for name in SHOWN}}
-        for kind, values in result.metrics.items()
-    ]
+    folders = {kind: model.path for kind, model in models.items()}
+    judgement = judge(folders, training_set.path, out, seed=stores.settings.seed)
+    metrics = {kind: flat_metrics(judgement, kind) for kind in models}
     record = Judgement(
-        path=out,
-        best_kind=result.best_kind,
-        metrics=result.metrics,
-        training_set_hash=training_set.dvc_hash,
+        path=out, best_kind=judgement.better, metrics=metrics, training_set_hash=training_set.dvc_hash
     )
-    metadata: dict[str, object] = {
-        "better kind": result.best_kind,
-        "test users": result.test_users,
-        "NDCG@10 difference, 95% interval": result.difference_text,
-        "metrics": markdown_table(rows),
-        "judgement": MetadataValue.path(str(out / "judgement.json")),
-    }
-    plot = Path(out / "judgement.png")
-    if plot.exists():
-        metadata["plot"] = picture(plot)
-    return dg.Output(record, metadata=metadata)
+    return dg.Output(
+        record,
+        metadata={
+            "better kind": judgement.better,
+            "lead in NDCG@10": describe_lead(judgement),
+            "test users": judgement.users,
+            "of them new": judgement.new_users,
+            "metrics": markdown_table(
+                [{"kind": kind, **{name: m.get(name, "") for name in SHOWN}} for kind, m in metrics.items()]
+            ),
+            "plot": picture(out / "judgement.png"),
+            "judgement": MetadataValue.path(str(out / "judgement.json")),
+        },
+    )
 
 
 @dg.asset(

@@ -7,9 +7,6 @@ from orchestration.code_versions import code_version
 from orchestration.metadata import markdown_table
 from orchestration.resources import Stores
 
-CURRENT_DAYS = 3
-REFERENCE_DAYS = 30
-
 
 @dg.asset(
     group_name="monitoring",
@@ -20,27 +17,25 @@ REFERENCE_DAYS = 30
 )
 def drift_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
     """Evidently: watch sessions of the last days against the weeks before. The HTML is kept per run."""
+    from data_quality.behaviour import fetch_behaviour
     from data_quality.drift import drift_report as compare
-    from data_quality.drift import fetch_behaviour
-
-    from data_quality.training_set import data_clock
+    from data_quality.training_set import data_clock, iso_ms
 
     out = stores.settings.home / "reports" / f"drift-{context.run_id}.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
     with stores.clickhouse() as client:
         as_of = data_clock(client)
-        reference, current = fetch_behaviour(
-            client, as_of=as_of, current_days=CURRENT_DAYS, reference_days=REFERENCE_DAYS
-        )
-    result = compare(reference, current, out)
+        behaviour = fetch_behaviour(client, as_of=as_of)
+    result = compare(behaviour.reference, behaviour.current, out)
     return dg.MaterializeResult(
         metadata={
             "drifted": result.drifted,
             "share of drifted columns": round(result.share, 3),
-            "as of": as_of.isoformat(),
+            "as of": iso_ms(as_of),
             "columns": markdown_table([vars(column) for column in result.columns]),
             "report": MetadataValue.path(str(result.html)),
-            "reference rows": len(reference),
-            "current rows": len(current),
+            "reference": f"{behaviour.reference_window}, {result.reference_rows} sessions",
+            "current": f"{behaviour.current_window}, {result.current_rows} sessions",
         }
     )
 

@@ -30,15 +30,15 @@ def serving_bundle(
     return dg.Output(
         ServingBundle(
             tag=bundle.tag,
-            bundle_id=bundle.bundle_id,
+            bundle_id=bundle.record.bundle_id,
             champion_version=bundle.champion_version,
-            champion_kind=bundle.champion_kind,
+            champion_kind=bundle.record.champion,
         ),
         metadata={
             "bento": bundle.tag,
-            "bundle": bundle.bundle_id,
-            "champion": f"{bundle.champion_kind}, version {bundle.champion_version}",
-            "models": markdown_table(bundle.models),
+            "bundle": bundle.record.bundle_id,
+            "champion": f"{bundle.record.champion}, version {bundle.champion_version}",
+            "models": markdown_table(bundle.table()),
             "videos": catalogue.num_rows,
             "watched pairs": watched.num_rows,
             "size (MB)": round(bundle.bytes / 1e6, 1),

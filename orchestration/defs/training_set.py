@@ -67,12 +67,11 @@ def training_set_is_valid(training_set: TrainingSet) -> dg.AssetCheckResult:
     from data_quality.expectations import validate_training_set
 
     report = validate_training_set(training_set.path)
-    errors = [f for f in report.failures if f.severity == "error"]
     return dg.AssetCheckResult(
         passed=report.success,
-        severity=dg.AssetCheckSeverity.ERROR if errors or report.success else dg.AssetCheckSeverity.WARN,
         metadata={
             "expectations": report.evaluated,
-            "failed": markdown_table([vars(failure) for failure in report.failures]),
+            "warnings": len(report.warnings),
+            "result": MetadataValue.md(report.to_markdown()),
         },
     )
