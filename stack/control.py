@@ -80,8 +80,11 @@ def down(settings: Settings, watch: Watcher = lambda state: None) -> bool:
     """Stop everything of this home, orphans too; False if there was nothing. Raises `StillRunningError`."""
     if not settings.home.exists():
         return False
+    pid = supervisor_pid(settings)
+    if pid is not None:
+        _signal(pid, signal.SIGTERM)  # before our turn: an `up` that still waits gives up at this
     with only_one_at_a_time(settings):
-        return _down(settings, watch)
+        return _down(settings, watch) or pid is not None
 
 
 def reset(settings: Settings, watch: Watcher = lambda state: None) -> None:
@@ -157,7 +160,7 @@ def _wait_until_well(settings: Settings, pid: int, names: list[str], watch: Watc
         state = read_state(settings)
         if state is None:
             if supervisor_pid(settings) != pid:
-                raise StartFailedError("", "the supervisor died")
+                raise StartFailedError("", "the supervisor died or was stopped")
         else:
             watch(state)
             mine = {s["name"]: s for s in state["services"] if s["name"] in names}

@@ -275,3 +275,22 @@ def test_ctrl_c_during_up_takes_it_down_again(real_stack: Settings, eventually: 
     assert b"starting" in said
     assert supervisor_pid(real_stack) is None
     assert owned(real_stack.home) == []
+
+
+def test_down_ends_an_up_that_still_waits(real_stack: Settings, eventually: Callable[..., None]) -> None:
+    (real_stack.home / "redis").mkdir(parents=True)
+    (real_stack.home / ".reelgraph-home").touch()
+    (real_stack.home / "redis" / "appendonly.aof").write_text("this keeps redis from starting\n")
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "stack.cli", "up", "--only", "redis"],
+        env=child_environment(real_stack),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: (real_stack.logs_dir / "redis.log").exists())
+    assert run("down").exit_code == 0
+    _, said = waiting.communicate(timeout=20)
+    assert waiting.returncode == 1
+    assert said.startswith(("the stack is being stopped\n", "the supervisor died or was stopped\n"))
+    assert supervisor_pid(real_stack) is None
