@@ -1,6 +1,6 @@
 -- Sessions whose row was built from another number of events than there are, either way: events that no session
 -- counts, sessions without events. With an event_id unique in stg_playback_events, this puts each in one session.
-{{ config(tags=['sessions']) }}
+{{ config(tags=['sessions'], meta={'dagster': {'ref': {'name': 'watch_sessions'}}}) }}
 
 with
 events as (

@@ -7,4 +7,4 @@ select
     video_id,
     ended_at
 from {{ ref('watch_sessions') }}
-where ended_at > {{ as_of() }}
+where ended_at > now64(3, 'UTC')

@@ -46,3 +46,15 @@ def test_views_do_not_join(models: dict[str, Any]) -> None:
     views = {name: node.raw_code for name, node in models.items() if node.config.materialized == "view"}
     assert sorted(views) == ["int_session_events", "interactions", "stg_playback_events"]
     assert [name for name, code in views.items() if " join " in code.lower()] == []
+
+
+def test_the_sessions_selector_leaves_features_and_unit_tests_alone(warehouse: Warehouse) -> None:
+    names = warehouse.dbt("build", "--selector", "sessions")
+    assert {name for name in names if name.endswith(("sessions", "features", "events", "videos"))} == {
+        "stg_playback_events",
+        "stg_videos",
+        "int_session_events",
+        "watch_sessions",
+    }
+    assert {"watch_sessions_grain_is_unique", "every_event_is_in_one_session"} <= set(names)
+    assert {"features_reconcile_with_sessions", "watch_sessions_figures_and_flags"} & set(names) == set()
