@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stack.cli import FAILED, INTERRUPTED, app, bring_up, console, give_up, settings_or_exit
+from stack.cli import FAILED, INTERRUPTED, app, bring_up, give_up, make_console, settings_or_exit
 
 __all__ = ["app"]
 
@@ -23,7 +23,7 @@ def demo(
 
     settings = settings_or_exit()
     try:
-        run_demo(settings, data, console(), start_stack=bring_up)
+        run_demo(settings, data, make_console(), start_stack=bring_up)
     except (IngestionError, DemoFailed) as error:
         give_up(str(error), FAILED)
     except KeyboardInterrupt:

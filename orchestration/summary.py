@@ -38,7 +38,7 @@ def _rows(settings: Settings) -> Table:
     try:
         with engine.connect() as connection:
             for name in ("users", "videos"):
-                count = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
+                count: int = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
                 table.add_row(f"{name} (Postgres)", f"{count:,}")
     finally:
         engine.dispose()

@@ -1,7 +1,8 @@
-"""The `reelgraph` command: up, down, status, logs, reset, demo."""
+"""The commands of the stack: up, down, status, logs, reset. `orchestration.cli` adds what runs the graph."""
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,30 +22,30 @@ _TAIL_LINES = 20
 _FOLLOW_S = 0.25
 
 app = typer.Typer(
-    help="Runs the stack that Reelgraph stands on.",
+    help="Reelgraph: short-video recommendations, from playback events to a served feed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def _console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge to wrap at
     return console
 
 
-def _give_up(message: str, code: int) -> NoReturn:
-    _console(stderr=True).print(message, markup=False, soft_wrap=True)
+def give_up(message: str, code: int) -> NoReturn:
+    make_console(stderr=True).print(message, markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
-def _settings() -> Settings:
+def settings_or_exit() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        _give_up(str(error), BAD_SETTINGS)
+        give_up(str(error), BAD_SETTINGS)
 
 
 @app.command()
@@ -52,37 +53,41 @@ def up(
     only: Annotated[str, typer.Option(help="Comma-separated services; what they require comes along.")] = "",
 ) -> None:
     """Start what is not running and wait until it is well."""
-    settings, console = _settings(), _console()
     names = [name.strip() for name in only.split(",") if name.strip()]
+    bring_up(settings_or_exit(), make_console(), names)
+
+
+def bring_up(settings: Settings, console: Console, names: Sequence[str] = ()) -> None:
+    """`up` with progress; every way it can fail ends the command with a clear line and its exit code."""
     try:
         with progress(console) as watch:
             control.up(settings, names, watch)
     except UnknownServiceError as error:
-        _give_up(str(error), BAD_SETTINGS)
+        give_up(str(error), BAD_SETTINGS)
     except (control.PreflightError, HomeNotOursError, StillRunningError) as error:
-        _give_up(str(error), FAILED)
+        give_up(str(error), FAILED)
     except control.StartFailedError as error:
         _explain(settings, error)
     except KeyboardInterrupt:
-        _give_up("interrupted; what had been started is down again", INTERRUPTED)
+        give_up("interrupted; what had been started is down again", INTERRUPTED)
 
 
 def _explain(settings: Settings, error: control.StartFailedError) -> NoReturn:
     """The line, then the end of the log of what failed."""
     log = settings.logs_dir / f"{error.service or 'supervisor'}.log"
     tail = [f"    {line}" for line in control.log_tail(log, _TAIL_LINES)]
-    _give_up("\n".join([str(error), f"the end of {log}:", *tail]), FAILED)
+    give_up("\n".join([str(error), f"the end of {log}:", *tail]), FAILED)
 
 
 @app.command()
 def down() -> None:
     """Stop everything; does nothing if nothing runs."""
-    settings, console = _settings(), _console()
+    settings, console = settings_or_exit(), make_console()
     try:
         with progress(console) as watch:
             was_running = control.down(settings, watch)
     except StillRunningError as error:
-        _give_up(str(error), FAILED)
+        give_up(str(error), FAILED)
     console.print("stopped" if was_running else "nothing was running")
 
 
@@ -91,7 +96,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:
     """Show every service; exit code 3 if something is not healthy."""
-    found, console = stack_status(_settings()), _console()
+    found, console = stack_status(settings_or_exit()), make_console()
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     elif not found.running:
@@ -114,10 +119,10 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many to begin with.")] = 50,
 ) -> None:
     """Show the end of the logs."""
-    folder = _settings().logs_dir
+    folder = settings_or_exit().logs_dir
     found = {path.stem: path for path in sorted(folder.glob("*.log"))}
     if service and service not in found:
-        _give_up(f"no log of {service!r}; there are: {', '.join(found) or 'none'}", BAD_SETTINGS)
+        give_up(f"no log of {service!r}; there are: {', '.join(found) or 'none'}", BAD_SETTINGS)
     chosen = {service: found[service]} if service else found
     offsets = {name: path.stat().st_size for name, path in chosen.items()}
     for name, path in chosen.items():
@@ -154,28 +159,19 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Stop the stack and delete all its state, after asking."""
-    settings, console = _settings(), _console()
+    settings, console = settings_or_exit(), make_console()
     if not settings.home.exists():
         console.print(f"nothing to delete at {settings.home}", markup=False, soft_wrap=True)
         return
     try:
         control.check_ours(settings)
         if not yes and not typer.confirm(f"Delete all data, models and logs in {settings.home}?"):
-            _give_up("nothing deleted", FAILED)
+            give_up("nothing deleted", FAILED)
         with progress(console) as watch:
             control.reset(settings, watch)
     except (HomeNotOursError, StillRunningError) as error:
-        _give_up(str(error), FAILED)
+        give_up(str(error), FAILED)
     console.print(f"deleted {settings.home}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def demo() -> None:
-    """The whole path, from events to a served feed, with a summary."""
-    settings = _settings()
-    from stack.demo import run_demo
-
-    run_demo(settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Connections to the stores, made from the settings: one function a store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from stack.settings import Settings
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10
 
 
-def clickhouse_parts(settings: Settings) -> dict[str, str | int | bool]:
+def clickhouse_parts(settings: Settings) -> dict[str, Any]:
     """`host, port, username, password, database, secure` of the ClickHouse URL, for clients that take parts."""
     url = urlsplit(settings.clickhouse_url)
     secure = url.scheme == "https"

@@ -139,7 +139,7 @@ def _dagster(settings: Settings) -> list[Service]:
     code = Service(
         name="dagster-code",
         command=_python(
-            *("dagster", "api", "grpc", "--module-name", "orchestration.definitions", *code_address),
+            *("orchestration.code_server", "--module-name", "orchestration.definitions", *code_address),
             *("--location-name", "reelgraph", "--working-directory", str(PROJECT_ROOT)),
             # Runs start as this interpreter's `-m dagster`, whatever PATH says.
             "--use-python-environment-entry-point",

@@ -132,7 +132,8 @@ class Settings(BaseSettings):
             if name.endswith("_port"):
                 port = getattr(self, name)
                 if port in seen:
-                    raise ValueError(f"{name} and {seen[port]} are both {port}")
+                    names = f"{_variable_of(seen[port])} and {_variable_of(name)}"
+                    raise ValueError(f"{names} are both {port}")
                 seen[port] = name
         return self
 
@@ -234,9 +235,13 @@ def explain(error: ValidationError) -> str:
     for item in error.errors():
         place = str(item["loc"][0]) if item["loc"] else ""
         field = next((name for name in Settings.model_fields if place.lower() in _names_of(name)), place)
-        variable = _variable_of(field) if field else "settings"
-        value = "" if not item["loc"] or "URL" in variable else f" (got {item['input']!r})"
-        lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{value}")
+        message = item["msg"].removeprefix("Value error, ")
+        if not field:  # about several of them: the message names them
+            lines.append(message)
+            continue
+        variable = _variable_of(field)
+        value = "" if "URL" in variable else f" (got {item['input']!r})"  # a URL may hold a password
+        lines.append(f"{variable}: {message}{value}")
     return "\n".join(lines)
 
 
