@@ -120,7 +120,7 @@ class Catalogue:
         values, counts = np.unique(self.video_ids, return_counts=True)
         if (counts > 1).any():
             raise TrainingSetError(
-                f"videos.parquet: video_id {values[counts.argmax()]!r} appears more than once"
+                f"videos.parquet: video_id {str(values[counts.argmax()])!r} appears more than once"
             )
 
     def __len__(self) -> int:

@@ -42,20 +42,22 @@ class TwoTower(nn.Module):
         super().__init__()
         dim = config.dim
         self.users = nn.Embedding(n_users + 1, dim, padding_idx=UNKNOWN)
-        self.features = nn.ModuleList(nn.Embedding(size, dim) for size in sizes)
+        self.videos = nn.Embedding(sizes[0], dim)
+        self.features = nn.ModuleList(nn.Embedding(size, dim) for size in sizes[1:])
         self.user_tower = Tower(2 * dim, config.hidden, dim, config.dropout)
         self.video_tower = Tower(dim * len(sizes), config.hidden, dim, config.dropout)
         self.gain = nn.Parameter(torch.ones(()))
         self.temperature = config.temperature
         self.user_id_dropout = config.user_id_dropout
-        for table in (self.users, *self.features):
-            nn.init.normal_(table.weight, std=0.1)
+        for table in (self.users, self.videos, *self.features):
+            nn.init.normal_(table.weight, std=0.1)  # type: ignore[arg-type]
         with torch.no_grad():
             self.users.weight[UNKNOWN] = 0
 
     def video_vectors(self, codes: Tensor) -> Tensor:
         """Unit vectors (n, dim) of videos given as feature codes (n, len(sizes))."""
-        parts = [table(codes[:, column]) for column, table in enumerate(self.features)]
+        parts = [self.videos(codes[:, 0])]
+        parts += [table(codes[:, column]) for column, table in enumerate(self.features, 1)]
         return functional.normalize(self.video_tower(torch.cat(parts, dim=1)), dim=1)
 
     def user_vectors(self, users: Tensor, history: Tensor, weights: Tensor) -> Tensor:
@@ -68,5 +70,7 @@ class TwoTower(nn.Module):
             dropped = torch.rand(users.shape, device=users.device) < self.user_id_dropout
             users = users.masked_fill(dropped, UNKNOWN)
         shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-9)
-        pooled = torch.einsum("nl,nld->nd", shares, self.features[0](history))
+        pooled = functional.embedding_bag(
+            history, self.videos.weight, per_sample_weights=shares, mode="sum", padding_idx=UNKNOWN
+        )
         return functional.normalize(self.user_tower(torch.cat([self.users(users), pooled], dim=1)), dim=1)

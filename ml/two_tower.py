@@ -99,7 +99,7 @@ def _train(
     model: TwoTower, tensors: _Tensors, config: TwoTowerConfig, seed: int, progress: Progress | None
 ) -> list[float]:
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     draws = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same examples
     n, m = len(tensors.users), len(tensors.codes)

@@ -79,7 +79,9 @@ def test_lists_shorter_than_the_cutoff_are_refused() -> None:
 @st.composite
 def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     n, depth = draw(st.integers(1, 6)), draw(st.integers(1, 12))
-    hits = np.asarray(draw(st.lists(st.lists(st.booleans(), min_size=depth, max_size=depth), min_size=n, max_size=n)))
+    hits = np.asarray(
+        draw(st.lists(st.lists(st.booleans(), min_size=depth, max_size=depth), min_size=n, max_size=n))
+    )
     missed = np.asarray(draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)))
     return hits, np.maximum(hits.sum(axis=1) + missed, 1)
 
@@ -98,13 +100,18 @@ def test_the_order_of_users_does_not_matter(ranking: tuple[np.ndarray, np.ndarra
     order = list(range(len(hits)))
     random.shuffle(order)
     k = hits.shape[1]
-    straight, shuffled = ranking_metrics(hits, relevant, (k,)), ranking_metrics(hits[order], relevant[order], (k,))
+    straight, shuffled = (
+        ranking_metrics(hits, relevant, (k,)),
+        ranking_metrics(hits[order], relevant[order], (k,)),
+    )
     for name, values in straight.items():
         np.testing.assert_allclose(shuffled[name], values[order], rtol=1e-12)
 
 
 @given(rankings(), st.data())
-def test_moving_a_hit_up_never_lowers_a_metric(ranking: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
+def test_moving_a_hit_up_never_lowers_a_metric(
+    ranking: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
     hits, relevant = ranking
     k = hits.shape[1]
     low = data.draw(st.integers(0, k - 1))
@@ -129,10 +136,10 @@ def test_the_interval_of_a_mean_matches_its_standard_error() -> None:
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(2)
     covered = 0
-    for trial in range(200):
+    for trial in range(100):
         found = intervals({"x": rng.binomial(1, 0.3, 150)}, seed=trial)["x"]
         covered += found.low <= 0.3 <= found.high
-    assert 180 <= covered <= 198
+    assert 88 <= covered <= 99
 
 
 def test_the_same_users_are_drawn_for_every_metric() -> None:

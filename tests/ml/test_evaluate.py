@@ -1,0 +1,127 @@
+"""Who is judged, on what, and against which candidates: by hand and by a slow, plain count."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ml import evaluate as evaluation
+from ml.errors import NothingToJudgeError
+from ml.evaluate import TestUsers, evaluate, rating_rmse
+from ml.factors import FactorModel
+from ml.split import Split, time_split
+from tests.ml.planted import interactions, taste_videos, tastes
+
+CUT_H = 100
+BEFORE = [("ann", "a", 1, 1.0), ("ann", "b", 2, 0.2), ("bob", "c", 3, 1.0), ("eve", "a", 4, 1.0)]
+AFTER = [
+    ("ann", "c", 101, 1.0),  # relevant
+    ("ann", "c", 102, 1.0),  # the same pair again counts once
+    ("ann", "b", 103, 1.0),  # met before the cut, if only skimmed: not asked for
+    ("ann", "d", 104, 0.3),  # not a positive
+    ("bob", "d", 105, 0.1),  # bob has no positive: left out
+    ("new", "a", 106, 1.0),  # no history: judged, and counted apart
+    ("new", "z", 107, 1.0),  # not in the model's catalogue: a miss
+]
+
+
+def split() -> Split:
+    return Split(interactions(BEFORE), interactions(AFTER), cut_ms=CUT_H)
+
+
+def model(**bias: float) -> FactorModel:
+    """The same ranking for everybody: highest bias first."""
+    return FactorModel(
+        kind="popularity",
+        user_ids=np.empty(0, dtype="<U1"),
+        video_ids=np.asarray(sorted(bias)),
+        user_factors=np.zeros((0, 1), dtype=np.float32),
+        video_factors=np.zeros((len(bias), 1), dtype=np.float32),
+        user_bias=np.zeros(0, dtype=np.float32),
+        video_bias=np.asarray([bias[video] for video in sorted(bias)], dtype=np.float32),
+    )
+
+
+def test_judged_are_users_with_a_new_positive() -> None:
+    users = TestUsers.of(split())
+    assert users.user_ids.tolist() == ["ann", "new"]
+    assert users.new.tolist() == [False, True]
+    named = [(users.user_ids[u], users.video_ids[v]) for u, v in zip(*users.relevant, strict=True)]
+    assert named == [("ann", "c"), ("new", "a"), ("new", "z")]
+    met = [(users.user_ids[u], users.video_ids[v]) for u, v in zip(*users.seen, strict=True)]
+    assert met == [("ann", "a"), ("ann", "b")]
+
+
+def test_seen_videos_are_no_candidates_and_unknown_ones_are_missed() -> None:
+    found = evaluate(model(a=4, b=3, d=2, c=1), TestUsers.of(split()), cutoffs=(2,))
+    # ann's list is d, c (a and b were seen); new's is a, b
+    assert found.per_user["precision_at_2"].tolist() == [0.5, 0.5]
+    assert found.per_user["recall_at_2"].tolist() == [1.0, 0.5]
+    assert found.per_user["mrr_at_2"].tolist() == [0.5, 1.0]
+    assert found.per_user["ndcg_at_2"].tolist() == pytest.approx(
+        [1 / math.log2(3), 1 / (1 + 1 / math.log2(3))]
+    )
+    assert found.coverage == {"coverage_at_2": 1.0}
+
+
+def test_a_catalogue_smaller_than_the_cutoff_is_no_error() -> None:
+    found = evaluate(model(a=1, c=2), TestUsers.of(split()), cutoffs=(10,))
+    assert found.per_user["precision_at_10"].tolist() == [0.1, 0.1]
+
+
+def test_nobody_to_judge_is_an_error_and_never_a_zero() -> None:
+    nothing = Split(interactions(BEFORE), interactions([("ann", "a", 101, 1.0)]), cut_ms=CUT_H)
+    with pytest.raises(NothingToJudgeError):
+        TestUsers.of(nothing)
+
+
+def test_blocks_of_users_agree_with_a_plain_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = time_split(tastes(), 0.4)
+    rng = np.random.default_rng(0)
+    fans = np.unique(whole.train.user_ids)
+    ranker = FactorModel(
+        kind="svd",
+        user_ids=fans,
+        video_ids=np.asarray(sorted(taste_videos())),
+        user_factors=rng.normal(size=(len(fans), 3)).astype(np.float32),
+        video_factors=rng.normal(size=(31, 3)).astype(np.float32),
+        user_bias=np.zeros(len(fans), dtype=np.float32),
+        video_bias=rng.normal(size=31).astype(np.float32),
+    )
+    users = TestUsers.of(whole)
+    monkeypatch.setattr(evaluation, "rows_per_block", lambda _: 7)
+    found = evaluate(ranker, users)
+
+    met: dict[str, set[str]] = {}
+    for user, video in zip(whole.train.user_ids.tolist(), whole.train.video_ids.tolist(), strict=True):
+        met.setdefault(user, set()).add(video)
+    wanted: dict[str, set[str]] = {}
+    liked = whole.test.take(whole.test.positives)
+    for user, video in zip(liked.user_ids.tolist(), liked.video_ids.tolist(), strict=True):
+        if video not in met.get(user, ()):
+            wanted.setdefault(user, set()).add(video)
+    assert users.user_ids.tolist() == sorted(wanted)
+    for row, user in enumerate(users.user_ids.tolist()):
+        (ranked,) = ranker.recommend([user], 10, met)
+        hits = len({video for video, _ in ranked} & wanted[user])
+        assert found.per_user["precision_at_10"][row] == pytest.approx(hits / 10)
+        assert found.per_user["recall_at_10"][row] == pytest.approx(hits / len(wanted[user]))
+
+
+def test_rmse_stands_beside_that_of_always_saying_the_mean() -> None:
+    ratings = FactorModel(
+        kind="svd",
+        user_ids=np.asarray(["ann"]),
+        video_ids=np.asarray(["c"]),
+        user_factors=np.zeros((1, 1), dtype=np.float32),
+        video_factors=np.zeros((1, 1), dtype=np.float32),
+        user_bias=np.asarray([1], dtype=np.float32),
+        video_bias=np.zeros(1, dtype=np.float32),
+        offset=4.0,
+    )
+    train = interactions([("x", "c", 0, 0.6), ("y", "c", 0, 1.0)])  # mean rating 4
+    test = interactions([("ann", "c", 101, 1.0), ("bob", "c", 102, 0.4)])  # ratings 5 and 2
+    found = rating_rmse(ratings, Split(train, test, cut_ms=CUT_H), seed=0)
+    assert found["rmse"].value == pytest.approx(math.sqrt((0 + 4) / 2))
+    assert found["rmse_of_mean"].value == pytest.approx(math.sqrt((1 + 4) / 2))
+    assert (found["rmse"].low, found["rmse"].high) == pytest.approx((0, 2))

@@ -1,0 +1,164 @@
+"""The saved form of a model: scores, lists, files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.errors import ModelFilesError, UnknownVideoError
+from ml.factors import FactorModel
+from ml.files import replaced, write_json
+
+MODEL = FactorModel(
+    kind="svd",
+    user_ids=np.asarray(["ann", "bob"]),
+    video_ids=np.asarray(["v1", "v2", "v3"]),
+    user_factors=np.asarray([[1, 0], [0, 2]], dtype=np.float32),
+    video_factors=np.asarray([[1, 1], [2, 0], [0, 0]], dtype=np.float32),
+    user_bias=np.asarray([0.5, 0], dtype=np.float32),
+    video_bias=np.asarray([0, 0.25, 1], dtype=np.float32),
+    offset=3.0,
+    info={"made": "by hand"},
+)
+
+
+def test_a_score_is_offset_plus_biases_plus_product() -> None:
+    assert MODEL.scores(["bob", "zoe", "ann"]).tolist() == [[5, 3.25, 4], [3, 3.25, 4], [4.5, 5.75, 4.5]]
+
+
+def test_the_best_come_first_with_their_scores() -> None:
+    assert MODEL.recommend(["ann", "bob"], 2) == [[("v2", 5.75), ("v1", 4.5)], [("v1", 5.0), ("v3", 4.0)]]
+
+
+def test_excluded_videos_are_those_of_the_user_alone() -> None:
+    lists = MODEL.recommend(["ann", "bob"], 3, {"ann": {"v2", "no-such-video"}})
+    assert [[video for video, _ in ranked] for ranked in lists] == [["v1", "v3"], ["v1", "v3", "v2"]]
+
+
+def test_excluding_everything_leaves_an_empty_list() -> None:
+    assert MODEL.recommend(["ann"], 3, {"ann": {"v1", "v2", "v3"}}) == [[]]
+
+
+def test_no_users_get_no_lists() -> None:
+    assert MODEL.recommend([], 3) == []
+
+
+def test_similar_videos_are_ranked_by_cosine_without_itself_and_unlearned_ones() -> None:
+    ((video, cosine),) = MODEL.similar("v1", 5)
+    assert (video, cosine) == ("v2", pytest.approx(1 / np.sqrt(2)))
+    assert MODEL.similar("v3", 5) == []
+
+
+def test_similar_of_an_unknown_video_names_it() -> None:
+    with pytest.raises(UnknownVideoError) as caught:
+        MODEL.similar("v9", 3)
+    assert str(caught.value) == "video 'v9' is not in the svd model's catalogue"
+
+
+def test_knows_says_who_was_learned() -> None:
+    assert (MODEL.knows("ann"), MODEL.knows("an"), MODEL.knows("anna")) == (True, False, False)
+
+
+@given(
+    st.lists(st.sampled_from(["ann", "bob", "zoe"]), max_size=6),
+    st.integers(1, 5),
+    st.dictionaries(st.sampled_from(["ann", "bob", "zoe"]), st.sets(st.sampled_from(["v1", "v2", "v3"]))),
+)
+def test_lists_hold_no_excluded_video_and_none_twice(users: list[str], k: int, exclude: dict) -> None:
+    for user, ranked in zip(users, MODEL.recommend(users, k, exclude), strict=True):
+        ids = [video for video, _ in ranked]
+        assert len(set(ids)) == len(ids) == min(k, 3 - len(exclude.get(user, ())))
+        assert not set(ids) & exclude.get(user, set())
+        scores = [score for _, score in ranked]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_saving_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "old.txt").write_text("stale")
+    MODEL.save(tmp_path / "m")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["arrays.npz", "model.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_same_model_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        MODEL.save(tmp_path / name)
+    for file in ("arrays.npz", "model.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_loading_needs_neither_torch_nor_pandas_nor_pickle(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "m")
+    script = (
+        "import sys; from pathlib import Path; from ml.factors import FactorModel;"
+        "print(FactorModel.load(Path(sys.argv[1])).recommend(['ann'], 1));"
+        "print(sorted({'torch', 'pandas', 'pyarrow', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "m")], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[[('v2', 5.75)]]", "[]"], done.stderr
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match="not a saved model"):
+        FactorModel.load(tmp_path)
+
+
+def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "m")
+    arrays = tmp_path / "m" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:200])
+    with pytest.raises(ModelFilesError, match="not a saved model"):
+        FactorModel.load(tmp_path / "m")
+
+
+def test_a_format_of_the_future_is_refused(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "m")
+    about = json.loads((tmp_path / "m" / "model.json").read_text())
+    write_json(tmp_path / "m" / "model.json", {**about, "format": 99})
+    with pytest.raises(ModelFilesError, match="format 99, this code reads 1"):
+        FactorModel.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("user_ids", np.asarray(["bob", "ann"]), "user_ids: must be distinct strings in sorted order"),
+        ("video_ids", np.asarray(["v1", "v1", "v3"]), "video_ids: must be distinct"),
+        ("video_bias", np.zeros(2, dtype=np.float32), r"video_bias: float32 \(2,\), must be float32 \(3,\)"),
+        ("user_factors", np.zeros((2, 2)), "user_factors: float64"),
+        (
+            "user_bias",
+            np.asarray([np.nan, 0], dtype=np.float32),
+            "user_bias: holds a value that is not finite",
+        ),
+    ],
+)
+def test_a_model_that_could_not_answer_cannot_be_made(name: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(ModelFilesError, match=message):
+        FactorModel(**{**vars(MODEL), name: value})
+
+
+def write_half_of_a_model(directory: Path) -> None:
+    with replaced(directory) as fresh:
+        (fresh / "model.json").write_text("half")
+        raise RuntimeError("disk full")
+
+
+def test_an_error_while_writing_keeps_the_old_folder(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "m")
+    before = (tmp_path / "m" / "model.json").read_bytes()
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_half_of_a_model(tmp_path / "m")
+    assert (tmp_path / "m" / "model.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_figure_that_is_not_a_number_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"ndcg": float("nan")})

@@ -1,0 +1,49 @@
+"""The three kinds on KuaiRand-Pure, read from its CSVs without our ingestion."""
+
+from pathlib import Path
+
+import pytest
+
+from ml.factors import KINDS
+from ml.pipeline import Judgement, judge, train
+from ml.training_set import TrainingSet
+from tests.ml.kuairand import write_training_set
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def training_set(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_training_set(real_data / "KuaiRand-Pure", tmp_path_factory.mktemp("kuairand"))
+
+
+@pytest.fixture(scope="module")
+def judgement(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Judgement:
+    folder = tmp_path_factory.mktemp("models")
+    for kind in KINDS:
+        train(kind, training_set, folder / kind)
+    return judge({kind: folder / kind for kind in KINDS}, training_set, folder / "judgement")
+
+
+def test_the_training_set_has_the_rows_of_the_log(training_set: Path) -> None:
+    data = TrainingSet.load(training_set)
+    rows = data.interactions
+    assert (len(rows), int(rows.positives.sum()), len(data.catalogue)) == (108_154, 50_179, 7_583)
+
+
+def test_svd_predicts_ratings_better_than_their_mean(judgement: Judgement) -> None:
+    ratings = judgement.ratings["svd"]
+    assert ratings["rmse"].high < ratings["rmse_of_mean"].low
+    assert ratings["rmse"].value == pytest.approx(1.703, abs=0.01)
+
+
+def test_two_tower_ranks_better_than_popularity_beyond_noise(judgement: Judgement) -> None:
+    assert judgement.better == "two-tower"
+    assert judgement.distinguishable
+    assert judgement.over_popularity["two-tower"].low > 0
+    assert judgement.metrics["two-tower"]["ndcg_at_10"].low > 0.035
+
+
+def test_everybody_with_a_positive_after_the_cut_is_judged(judgement: Judgement) -> None:
+    assert (judgement.users, judgement.new_users) == (6_713, 719)
+    assert judgement.slices["new_users"]["users"] == 719

@@ -1,0 +1,242 @@
+"""Training and judging from a folder, as Dagster and the command line do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.cli import main
+from ml.dataset import Interactions
+from ml.errors import ConfigurationError, DivergedError, MismatchedHoldoutError, UnknownKindError
+from ml.factors import KINDS, FactorModel
+from ml.pipeline import judge, train
+from ml.split import time_split
+from tests.ml.planted import catalogue, taste_videos, tastes, write_folder
+
+CONFIG = {"two_tower": {"epochs": 2, "batch_size": 64, "uniform_negatives": 16}}
+
+
+@pytest.fixture(scope="session")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("training set"), tastes(), catalogue(taste_videos()))
+
+
+@pytest.fixture(scope="session")
+def trained(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    for kind in KINDS:
+        train(kind, training_set, folder / kind, config=CONFIG)
+    return {kind: folder / kind for kind in KINDS}
+
+
+def doctored(training_set: Path, folder: Path, change: Callable[[Interactions], None]) -> Path:
+    """The training set with the rows after the cut changed."""
+    rows = Interactions.from_parquet(training_set / "interactions.parquet")
+    change(rows)
+    return write_folder(folder, rows, catalogue(taste_videos()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_judged_model_never_sees_a_row_after_the_cut(
+    kind: str, training_set: Path, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    """Whatever the test rows say, the holdout model stays the same to the last bit; the full one does not."""
+
+    def scramble(rows: Interactions) -> None:
+        after = rows.started_at_ms >= time_split(rows, 0.2).cut_ms
+        rows.ratings[after], rows.weights[after], rows.positives[after] = 2.5, 0.5, True
+        rows.video_ids[after] = "never-played"[:4]
+
+    other = doctored(training_set, tmp_path / "set", scramble)
+    train(kind, other, tmp_path / "out", config=CONFIG)
+    for phase, same in (("holdout", True), ("full", False)):
+        old, new = FactorModel.load(trained[kind] / phase), FactorModel.load(tmp_path / "out" / phase)
+        fans = ["A-fan-1", "B-fan-2"]
+        videos = np.isin(new.video_ids, old.video_ids)
+        assert np.array_equal(old.scores(fans), new.scores(fans)[:, videos]) is same
+
+
+def test_a_report_says_how_the_training_went(training_set: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def listen(phase: str, epoch: int, epochs: int, loss: float) -> None:
+        told.append((phase, epoch, epochs))
+
+    report = train("svd", training_set, tmp_path / "m", config={"svd": {"n_epochs": 2}}, progress=listen)
+    assert told == [("holdout", 1, 2), ("holdout", 2, 2), ("full", 1, 2), ("full", 2, 2)]
+    assert report.params == {
+        "test_fraction": 0.2,
+        "seed": 0,
+        "n_factors": 100,
+        "n_epochs": 2,
+        "learning_rate": 0.005,
+        "regularisation": 0.02,
+        "init_std": 0.1,
+    }
+    assert report.counts == {
+        "rows": 940,
+        "positives": 640,
+        "users": 100,
+        "videos": 30,
+        "catalogue": 31,
+        "train_rows": 752,
+        "test_rows": 188,
+    }
+    written = json.loads((tmp_path / "m" / "report.json").read_text())
+    assert (written["counts"], written["curves"]) == (report.counts, report.curves)
+    info = FactorModel.load(tmp_path / "m" / "holdout").info
+    assert (info["rows"], info["cut_ms"], info["newest_ms"] < info["cut_ms"]) == (752, report.cut_ms, True)
+    assert FactorModel.load(tmp_path / "m" / "full").info["rows"] == 940
+
+
+def test_torch_weights_are_kept_beside_the_two_tower_model(trained: dict[str, Path]) -> None:
+    with np.load(trained["two-tower"] / "full" / "weights.npz", allow_pickle=False) as weights:
+        assert weights["users.weight"].shape == (101, 64)
+    assert not (trained["svd"] / "full" / "weights.npz").exists()
+
+
+def test_a_training_that_fails_leaves_the_old_models(training_set: Path, tmp_path: Path) -> None:
+    train("svd", training_set, tmp_path / "m", config={"svd": {"n_epochs": 1}})
+    before = (tmp_path / "m" / "report.json").read_bytes()
+    with pytest.raises(DivergedError):
+        train("svd", training_set, tmp_path / "m", config={"svd": {"learning_rate": 500.0}})
+    assert (tmp_path / "m" / "report.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_kind_nobody_knows_is_named(training_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownKindError, match="kind 'magic': must be one of svd, two-tower, popularity"):
+        train("magic", training_set, tmp_path / "m")
+
+
+def test_a_wrong_setting_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"svd\.n_factors"):
+        train("svd", tmp_path / "nowhere", tmp_path / "m", config={"svd": {"n_factors": 0}})
+
+
+def test_the_better_kind_is_named_with_its_evidence(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    judgement = judge(trained, training_set, tmp_path / "j")
+    scores = {kind: metrics["ndcg_at_10"].value for kind, metrics in judgement.metrics.items()}
+    better = max(("svd", "two-tower"), key=scores.__getitem__)
+    assert judgement.better == better
+    assert {judgement.better, judgement.runner_up} == {"svd", "two-tower"}
+    assert judgement.difference is not None
+    assert judgement.difference.value == pytest.approx(abs(scores["svd"] - scores["two-tower"]))
+    assert judgement.difference.low <= judgement.difference.value <= judgement.difference.high
+    assert judgement.distinguishable == (judgement.difference.low > 0)
+    for kind in ("svd", "two-tower"):
+        lead = judgement.over_popularity[kind].value
+        assert lead == pytest.approx(scores[kind] - scores["popularity"])
+    assert set(judgement.ratings) == {"svd"}
+    assert judgement.ratings["svd"]["rmse"].value < judgement.ratings["svd"]["rmse_of_mean"].value
+
+
+def test_slices_add_up_and_strangers_are_counted_apart(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    judgement = judge(trained, training_set, tmp_path / "j")
+    known, new = judgement.slices["known_users"], judgement.slices["new_users"]
+    assert (known["users"] + new["users"], new["users"]) == (judgement.users, judgement.new_users)
+    assert judgement.new_users == 40  # the strangers of the last minutes
+    for kind, metrics in judgement.metrics.items():
+        parts = [part["metrics"][kind]["ndcg_at_10"].value * part["users"] for part in (known, new)]
+        assert sum(parts) / judgement.users == pytest.approx(metrics["ndcg_at_10"].value)
+
+
+def test_judging_again_writes_the_same_bytes_and_a_picture(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        judge(trained, training_set, tmp_path / name)
+    for file in ("judgement.json", "judgement.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert (tmp_path / "one" / "judgement.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((tmp_path / "one" / "judgement.json").read_text())
+    assert written["primary_metric"] == "ndcg_at_10"
+    assert set(written["metrics"]["svd"]["ndcg_at_10"]) == {"value", "low", "high"}
+
+
+def test_popularity_is_the_baseline_unless_it_is_alone(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    alone = judge({"popularity": trained["popularity"]}, training_set, tmp_path / "alone")
+    assert (alone.better, alone.runner_up, alone.difference) == ("popularity", None, None)
+    assert not alone.distinguishable
+    pair = judge({kind: trained[kind] for kind in ("svd", "popularity")}, training_set, tmp_path / "pair")
+    assert (pair.better, pair.runner_up, set(pair.over_popularity)) == ("svd", None, {"svd"})
+
+
+def test_models_of_another_training_set_are_not_compared(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    def touch(rows: Interactions) -> None:
+        rows.ratings[-1] = 0.5
+
+    other = doctored(training_set, tmp_path / "set", touch)
+    with pytest.raises(MismatchedHoldoutError, match="another training set"):
+        judge(trained, other, tmp_path / "j")
+
+
+def test_models_of_different_cuts_are_not_compared(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    train("svd", training_set, tmp_path / "svd", config={"test_fraction": 0.5, "svd": {"n_epochs": 1}})
+    with pytest.raises(MismatchedHoldoutError, match="cut at different times"):
+        judge({**trained, "svd": tmp_path / "svd"}, training_set, tmp_path / "j")
+
+
+def test_a_folder_of_another_kind_is_not_taken(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MismatchedHoldoutError, match="given for svd holds a popularity model"):
+        judge({"svd": trained["popularity"]}, training_set, tmp_path / "j")
+
+
+def test_the_command_line_gives_what_the_functions_give(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "popularity"
+    common = ["--training-set", str(training_set), "--out"]
+    assert main(["train", "--kind", "popularity", *common, str(out), "--seed", "0"]) == 0
+    same = FactorModel.load(out / "full"), FactorModel.load(trained["popularity"] / "full")
+    np.testing.assert_array_equal(same[0].video_bias, same[1].video_bias)
+    assert main(["judge", *common, str(tmp_path / "j"), "--model", f"popularity={out}"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "popularity holdout: epoch 1/1 loss 0.0000"
+    assert told[-1] == "better: popularity"
+    assert (tmp_path / "j" / "judgement.json").is_file()
+
+
+def test_the_command_line_takes_the_epochs_of_the_two_tower_model(training_set: Path, tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--kind",
+        "two-tower",
+        "--training-set",
+        str(training_set),
+        "--out",
+        str(tmp_path / "m"),
+    ]
+    assert main([*arguments, "--two-tower-epochs", "1", "--test-fraction", "0.3"]) == 0
+    report = json.loads((tmp_path / "m" / "report.json").read_text())
+    assert (report["params"]["epochs"], report["params"]["test_fraction"]) == (1, 0.3)
+
+
+def test_the_command_line_names_an_error_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--kind", "svd", "--training-set", str(tmp_path), "--out", str(tmp_path / "m")]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("TrainingSetError: interactions.parquet: no such file")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("model", ["svd", "svd=", "magic=/tmp"])
+def test_the_command_line_refuses_a_model_it_cannot_place(model: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["judge", "--training-set", str(tmp_path), "--out", str(tmp_path), "--model", model])
