@@ -119,6 +119,9 @@ def _find_fault(path: Path, columns: Sequence[Column]) -> SourceError | None:
 
 
 def _fits(value: str, column: Column) -> bool:
+    if column.kind == "int" and len(value) < 16 and value.isascii() and value.isdigit():  # nearly always so
+        number: float = int(value)
+        return (column.low is None or number >= column.low) and (column.high is None or number <= column.high)
     if value in _NULLS:
         return column.nullable
     if column.kind == "text":
