@@ -106,6 +106,7 @@ class App:
                     await self._run(request, responder, plan, data, body)
         finally:
             self._active -= 1
+        await responder.finish()
 
     @contextlib.asynccontextmanager
     async def _session(self, request: Request, name: str, user: User) -> AsyncIterator[Session | None]:

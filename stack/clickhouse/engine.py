@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from stack.clickhouse import default_database
 from stack.clickhouse.errors import ClickHouseError, from_engine
 from stack.clickhouse.lexer import escape_parameter, quote_identifier, quote_string
 
@@ -130,6 +131,7 @@ class Engine:
             os.pwrite(self._lock_file, f"{os.getpid()}\n".encode(), 0)
             shutil.rmtree(self.spool_dir, ignore_errors=True)
             self.spool_dir.mkdir(mode=0o700)
+            default_database.align(self.path / "db")
         except BlockingIOError as error:
             owner = (self.path / "lock").read_text().strip() or "unknown"
             raise EngineUnavailableError(
@@ -150,19 +152,10 @@ class Engine:
             self._control = self._new_handle()
             self._control.use("system")
             self._control.execute("DETACH DATABASE IF EXISTS default")
-            self._own_default_database()
+            default_database.install(self.path / "db", self._control.execute)
             self.version, self.timezone = self._control.values("SELECT version(), timezone()")[0]
         except (ClickHouseError, RuntimeError) as error:
             raise EngineUnavailableError(f"{self.path}: {' '.join(str(error).split())}") from error
-
-    def _own_default_database(self) -> None:
-        """The engine's own `default` falls back on the file system: `SELECT * FROM '/etc/passwd'` would read it.
-        An ordinary database of that name takes its place."""
-        assert self._control is not None
-        if (self.path / "db" / "metadata" / "default.sql").exists():
-            self._control.execute("ATTACH DATABASE IF NOT EXISTS default")
-        else:
-            self._control.execute("CREATE DATABASE IF NOT EXISTS default ENGINE = Atomic")
 
     def handle(self) -> Handle:
         """A new handle; cheap (about 0.2 ms). The caller closes it."""
@@ -173,7 +166,8 @@ class Engine:
                 raise
         # Someone dropped `default`, in which every handle begins.
         with self._control_lock:
-            self._own_default_database()
+            assert self._control is not None
+            default_database.install(self.path / "db", self._control.execute)
         return self._new_handle()
 
     def _new_handle(self) -> Handle:

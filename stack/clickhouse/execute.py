@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from stack.clickhouse.sessions import Session
 from stack.clickhouse.statement import Statement, replace_strings
 
 # Formats whose text may be searched for an id of the engine's to put the client's in its place.
+_OUR_CLAUSES = re.compile(
+    rb"(\n|\\n)(FROM IN|INTO OUT)FILE \\?'/dev/fd/\d+\\?'( TRUNCATE)? COMPRESSION \\?'none\\?'[ ]?(\n|\\n)FORMAT \w+"
+)
 _TEXT_FORMATS = ("TabSeparated", "TSV", "CSV", "JSON", "Pretty", "Vertical", "Values")
 
 
@@ -147,6 +151,7 @@ def _kill(engine: Engine, handle: Handle, plan: Plan, text: str) -> Outcome:
     outcome = handle.execute(replace_strings(text, engine_id), format=plan.format, params=plan.parameters)
     data = outcome.data
     if plan.format.startswith(_TEXT_FORMATS):
+        data = _OUR_CLAUSES.sub(b"", data)
         for found, value in ids.items():
             data = data.replace(found.encode(), value.encode("latin-1"))
     return Outcome(

@@ -88,7 +88,7 @@ async def read_form(request: Request, files: ExitStack, folder: Path) -> tuple[E
         name = named.group(1).decode("utf-8", "surrogateescape")
         is_file = _FILE_NAME.search(head) is not None or f"{name}_structure" in request.external
         target: IO[bytes] = (
-            files.enter_context(tempfile.NamedTemporaryFile(dir=folder)) if is_file else BytesIO()
+            files.enter_context(tempfile.NamedTemporaryFile(dir=folder)) if is_file else BytesIO()  # noqa: SIM115
         )
         async for piece in parts.content():
             budget[is_file] -= len(piece)

@@ -1,5 +1,7 @@
 """From a request to a plan: where the SQL ends and the data begin, and what the statement is to run with."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from stack.clickhouse.access import User
@@ -10,37 +12,50 @@ from stack.clickhouse.request import Request
 from stack.clickhouse.sessions import Session
 from stack.clickhouse.statement import Statement, Undecided, analyse
 
-# The part of a text that may be an insert's head, as the engine's max_query_size bounds it ...
+# How much of a text may be SQL: the engine's max_query_size, by default and at most.
 HEAD_BYTES = 256 << 10
-# ... and a whole statement (a client may raise the engine's own limit up to this).
-STATEMENT_BYTES = 16 << 20
+MAX_HEAD_BYTES = 4 << 20
+# Longer texts are analysed in a thread, so that other clients need not wait.
+_LONG_TEXT = 32 << 10
+
+
+def _head_bytes(request: Request) -> int:
+    wanted = request.settings.get("max_query_size", "")
+    return min(MAX_HEAD_BYTES, max(HEAD_BYTES, int(wanted))) if wanted.isdecimal() else HEAD_BYTES
 
 
 async def read_statement(request: Request, body: AsyncIterator[bytes]) -> tuple[Statement, bytes]:
     """The statement, and what was read of the data that follow it. Raises `ClickHouseError`."""
     query = sql_text(request.protocol.get("query", ""))
+    limit = _head_bytes(request)
     sent = bytearray()
-    limit = HEAD_BYTES
+    attempts = 0  # an insert's head is mostly complete without the body, or with the first piece of it
+    complete = False
     while True:
-        complete = True
-        async for piece in body:
-            sent += piece
-            if len(sent) >= limit:
-                complete = False
-                break
-        text = sent.decode("latin-1")
-        sql = f"{query}\n{text}" if query and text else query or text
-        try:
-            statement = analyse(sql, complete=complete)
-        except Undecided:
-            if limit == STATEMENT_BYTES:
+        if complete or len(sent) >= limit or attempts < 2:
+            attempts += 1
+            text = sent.decode("latin-1")
+            sql = f"{query}\n{text}" if query and (text or not complete) else query or text
+            with contextlib.suppress(Undecided):
+                statement = await _analyse(sql, limit, complete=complete)
+                data = b"" if statement.data_start is None else sql[statement.data_start :].encode("latin-1")
+                return statement, data
+            if complete or len(sent) >= limit:
                 raise ClickHouseError(
-                    62, f"Syntax error: Max query size exceeded: {STATEMENT_BYTES} bytes", status=413
-                ) from None
-            limit = STATEMENT_BYTES
-            continue
-        data = b"" if statement.data_start is None else sql[statement.data_start :].encode("latin-1")
-        return statement, data
+                    62,
+                    f"Syntax error: Max query size exceeded: {limit} bytes (see max_query_size)",
+                    status=413,
+                )
+        piece = await anext(body, None)
+        complete = piece is None
+        sent += piece or b""
+
+
+async def _analyse(sql: str, limit: int, *, complete: bool) -> Statement:
+    if len(sql) <= _LONG_TEXT:
+        return analyse(sql, complete=complete)
+    # Data may follow in the same text, which are not SQL to be cut into tokens.
+    return await asyncio.to_thread(analyse, sql[:limit], complete=complete and len(sql) <= limit)
 
 
 def make_plan(

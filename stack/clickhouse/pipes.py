@@ -68,8 +68,8 @@ class PipeWriter:
         self._closed = False
         self.written = 0
 
-    async def write(self, data: bytes) -> None:
-        """Return when there is room for more. Raises `BrokenPipeError` if nobody reads."""
+    async def write(self, data: bytes) -> bool:
+        """Return when there is room for more; False if nobody reads any more."""
         loop = asyncio.get_running_loop()
         view = memoryview(data)
         while view:
@@ -78,8 +78,11 @@ class PipeWriter:
             except BlockingIOError:
                 await _ready(loop.add_writer, loop.remove_writer, self._descriptor)
                 continue
+            except BrokenPipeError:
+                return False
             self.written += count
             view = view[count:]
+        return True
 
     def close(self) -> None:
         if not self._closed:

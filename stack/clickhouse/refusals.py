@@ -20,7 +20,6 @@ _LOCAL = frozenset(
             "python",
             "sqlite",
             "disk",
-            "overlay",
         ),
         *("executable", "executablepool", "hdfs", "hdfscluster"),
         *("deltalakelocal", "iceberglocal", "icebergdisk", "hudilocal", "paimonlocal"),

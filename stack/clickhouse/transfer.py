@@ -26,7 +26,8 @@ _WATCH_S = 1.0
 
 @dataclass
 class Transfers:
-    """Runs plans in threads and moves their data."""
+    """Runs plans in threads and moves their data. Finishing the response is left to the caller: a client may
+    send its next statement then, so this one must be over in every respect."""
 
     engine: Engine
     threads: ThreadPoolExecutor
@@ -36,7 +37,6 @@ class Transfers:
         outcome = await asyncio.shield(self._submit(plan))
         await responder.start_result(plan.format, outcome)
         await responder.write(outcome.data)
-        await responder.finish()
 
     async def insert(self, responder: Responder, plan: Plan, data: bytes, body: AsyncIterator[bytes]) -> None:
         """`data`, then `body`, into the plan's insert. If they don't end well, nothing of them is reported as done
@@ -51,8 +51,8 @@ class Transfers:
                 await asyncio.wait((feeding, job), timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
                 if written == writer.written and not job.done() and await self._killed(plan):
                     break
-            if feeding.done():
-                feeding.result()
+            if feeding.done() or (job.done() and job.exception() is None):
+                await feeding
         except BaseException:
             # The body is cut off or corrupt, the client gone, or we are stopping: the end of the pipe would be
             # taken for the end of the data, so the insert must be dead before.
@@ -64,7 +64,6 @@ class Transfers:
         writer.close()
         outcome = await job
         await responder.start_result(plan.format, outcome)
-        await responder.finish()
 
     async def _abandon_insert(self, plan: Plan, job: "asyncio.Future[Outcome]", writer: PipeWriter) -> None:
         await self._stop(plan, job)
@@ -138,7 +137,6 @@ class Transfers:
         async for chunk in chunks:
             await responder.write(chunk)
         await asyncio.shield(job)
-        await responder.finish()
 
     def _submit(
         self, plan: Plan, *, source: int | None = None, sink: int | None = None
@@ -167,9 +165,11 @@ class Transfers:
 
 
 async def _feed(writer: PipeWriter, data: bytes, body: AsyncIterator[bytes]) -> None:
-    await writer.write(data)
+    """All of it, also when the engine stops reading: what it thinks of the data is the job's to tell, whether
+    the body is sound is to be found out here."""
+    reading = await writer.write(data)
     async for piece in body:
-        await writer.write(piece)
+        reading = reading and await writer.write(piece)
 
 
 async def _drain(reader: PipeReader, job: "asyncio.Future[Outcome]") -> None:
