@@ -51,7 +51,7 @@ def test_every_session_lasts_exactly_what_the_log_says(
     assert (both.play_time_ms_log == both.play_time_ms_stored).all()
 
     by_type = client.query("SELECT event_type, count() FROM playback_events GROUP BY 1").result_rows
-    counts: dict[str, int] = {event_type: number for event_type, number in by_type}
+    counts: dict[str, int] = {str(kind): int(number) for kind, number in by_type}
     assert counts["view_start"] == (expected.play_time_ms > 0).sum()
     flags = log.groupby(key)[["is_like", "is_comment", "is_forward", "is_follow"]].max().sum()
     assert [counts[name] for name in ("like", "comment", "share", "follow_creator")] == flags.tolist()
