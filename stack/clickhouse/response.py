@@ -109,12 +109,15 @@ class Responder:
         raw = [(name.lower().encode(), _header_value(value)) for name, value in all_headers.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": raw})
 
-    async def start_result(self, format: str, outcome: Outcome | None) -> None:
-        """The headers of a query's result; `outcome` if it is complete."""
-        headers = {"X-ClickHouse-Format": format, "X-ClickHouse-Summary": summary(outcome)}
+    async def start_result(self, format: str | None, outcome: Outcome | None) -> None:
+        """The headers of a statement's result; `outcome` if it is complete, no `format` if it has no result."""
+        headers = {
+            "X-ClickHouse-Summary": summary(outcome),
+            **({"X-ClickHouse-Format": format} if format else {}),
+        }
         if outcome is None:
             headers["X-ClickHouse-Exception-Tag"] = self._tag
-        await self.start(200, content_type(format), headers)
+        await self.start(200, content_type(format or "TabSeparated"), headers)
 
     async def write(self, data: bytes) -> None:
         assert self._encoder is not None

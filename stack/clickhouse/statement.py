@@ -12,6 +12,7 @@ Kind = Literal["query", "insert", "command", "use", "kill"]
 
 # Statements that end in `[INTO OUTFILE] [FORMAT] [SETTINGS]`, so whose result can be streamed in any format.
 _QUERY_WORDS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "CHECK")
+_BEFORE_TARGET = ("INSERT", "INTO", "TABLE", "FUNCTION")
 # Words that a GET request of a session may start with: it must not modify data.
 READ_WORDS = (*_QUERY_WORDS, "USE", "SET", "(")
 
@@ -38,42 +39,39 @@ class Undecided(Exception):
 
 def _insert(sql: str, found: list[Token], *, complete: bool) -> Statement | None:
     """An `INSERT` whose data follow it; None for `INSERT ... SELECT`. Raises `Undecided`."""
-    target_end = None
-    for index, token in enumerate(found):
-        if token.depth or index == 0:
+    target_end: int | None = None  # where `FROM INFILE` belongs: before SETTINGS, FORMAT or VALUES
+    # A table may be called `format`; what is not a name comes after it.
+    start = (
+        next((index for index, token in enumerate(found) if not token.is_word(*_BEFORE_TARGET)), len(found))
+        + 1
+    )
+    for index, token in enumerate(found[start:], start):
+        if token.depth:
             continue
+        following = found[index + 1] if index + 1 < len(found) else None
         if token.is_word("SELECT", "WITH", "WATCH"):
             return None
-        if token.text == "(" and index + 1 < len(found) and found[index + 1].is_word("SELECT", "WITH"):
+        if token.text == "(" and following is not None and following.is_word("SELECT", "WITH"):
             return None
         if token.is_word("SETTINGS") and target_end is None:
             target_end = token.start
-        following = found[index + 1] if index + 1 < len(found) else None
-        if token.is_word("VALUES") and not (following and following.is_word("FORMAT")):
-            head_end = token.start if target_end is None else target_end
+        if token.is_word("VALUES", "FORMAT"):
             if following is None and not complete:
                 raise Undecided
-            settings = "" if target_end is None else sql[target_end : token.start]
-            return Statement("insert", "INSERT", sql[:head_end], "Values", settings, token.end)
-        if token.is_word("FORMAT"):
-            if following is None or (following.end == len(sql) and not complete):
-                if complete:
-                    break
-                raise Undecided
-            if following.kind == "word":
-                head_end = token.start if target_end is None else target_end
-                before = found[index - 1]
-                if before.is_word("VALUES"):  # INSERT INTO t VALUES FORMAT Values, as some clients write
-                    head_end = min(head_end, before.start)
-                settings = "" if target_end is None else sql[target_end : token.start]
-                return Statement(
-                    "insert",
-                    "INSERT",
-                    sql[:head_end],
-                    following.text,
-                    settings,
-                    _data_start(sql, following.end),
-                )
+            if token.is_word("VALUES") and following is not None and following.is_word("FORMAT"):
+                target_end = token.start if target_end is None else target_end
+                continue  # INSERT INTO t VALUES FORMAT Values, as some clients write
+            format, end = "Values", token.end
+            if token.is_word("FORMAT"):
+                if following is None or following.kind != "word":
+                    return None  # a syntax error: the engine's to tell
+                if following.end == len(sql) and not complete:
+                    raise Undecided
+                format, end = following.text, _data_start(sql, following.end)
+            head = sql[: token.start if target_end is None else target_end]
+            settings_end = found[index - 1].start if found[index - 1].is_word("VALUES") else token.start
+            settings = "" if target_end is None else sql[target_end:settings_end]
+            return Statement("insert", "INSERT", head, format, settings, end)
     if not complete:
         raise Undecided
     return None

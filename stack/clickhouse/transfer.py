@@ -35,7 +35,8 @@ class Transfers:
     async def command(self, responder: Responder, plan: Plan) -> None:
         """A statement without a stream either way. It runs to its end even if the client leaves, as on a server."""
         outcome = await asyncio.shield(self._submit(plan))
-        await responder.start_result(plan.format, outcome)
+        has_result = outcome.data or plan.statement.kind == "kill"
+        await responder.start_result(plan.format if has_result else None, outcome)
         await responder.write(outcome.data)
 
     async def insert(self, responder: Responder, plan: Plan, data: bytes, body: AsyncIterator[bytes]) -> None:
@@ -62,8 +63,7 @@ class Transfers:
         feeding.cancel()  # if the engine has refused the insert, or somebody killed it
         await asyncio.wait((feeding,))
         writer.close()
-        outcome = await job
-        await responder.start_result(plan.format, outcome)
+        await responder.start_result(None, await job)
 
     async def _abandon_insert(self, plan: Plan, job: "asyncio.Future[Outcome]", writer: PipeWriter) -> None:
         await self._stop(plan, job)

@@ -40,7 +40,9 @@ class Server:
         return response.text
 
     def client(self, **options: Any) -> Client:
-        return clickhouse_connect.get_client(**{"host": "127.0.0.1", "port": self.port, **options})
+        return clickhouse_connect.get_client(
+            **{"host": "127.0.0.1", "port": self.port, "tz_mode": "aware", **options}
+        )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

@@ -90,6 +90,8 @@ def test_the_statement_may_be_the_first_line_of_an_encoded_body(server: Server, 
         ("INSERT INTO {t} (id) (SELECT 1)", "1\tnone\tc\t2\n"),
         ("INSERT INTO FUNCTION merge(currentDatabase(), '^{t}$') (id) VALUES (1)", None),
         ("INSERT INTO {t} (id, name) VALUES (1, 'a;b'); ", "1\ta;b\tc\t2\n"),
+        ("INSERT INTO {t} VALUES FORMAT Values (1, 'x', 'c')", "1\tx\tc\t2\n"),
+        ("INSERT INTO {t} (id) SETTINGS async_insert = 0 VALUES FORMAT Values (1)", "1\tnone\tc\t2\n"),
         ("INSERT INTO {t} (id) FORMAT CSV", ""),
         ("INSERT INTO {t} (id) VALUES", ""),
     ],
@@ -101,6 +103,15 @@ def test_inserts_in_one_text(server: Server, table: str, statement: str, expecte
         return
     assert response.status_code == 200, response.text
     assert server.sql(f"SELECT *, double FROM {table} ORDER BY id") == expected
+
+
+@pytest.mark.parametrize("name", ["values", "format", "select"])
+def test_a_table_may_have_a_keyword_for_a_name(server: Server, name: str) -> None:
+    server.sql(f"CREATE OR REPLACE TABLE {name} (a Int8) ENGINE = Memory")
+    server.sql(f"INSERT INTO {name} (a) VALUES (1)")
+    server.sql(f"INSERT INTO {name} FORMAT CSV 2")
+    assert server.sql(f"SELECT sum(a) FROM {name}") == "3\n"
+    server.sql(f"DROP TABLE {name}")
 
 
 def test_inserts_can_have_parameters(server: Server, table: str) -> None:
