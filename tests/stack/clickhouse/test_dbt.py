@@ -19,15 +19,21 @@ model-paths: [models]
 seed-paths: [seeds]
 snapshot-paths: [snapshots]
 """,
-    "seeds/colours.csv": 'id,name,at\n1,red,2024-01-01 00:00:00\n2,green,2024-01-02 00:00:00\n3,"bl,ue",2024-02-03 00:00:00\n',
+    "seeds/colours.csv": """id,name,at
+1,red,2024-01-01 00:00:00
+2,green,2024-01-02 00:00:00
+3,"bl,ue",2024-02-03 00:00:00
+""",
     "models/as_view.sql": "{{ config(materialized='view') }}\nselect id, name, at from {{ ref('colours') }}",
     "models/ephemeral.sql": "{{ config(materialized='ephemeral') }}\nselect * from {{ ref('as_view') }} where id > 0",
     "models/as_table.sql": """{{ config(materialized='table', engine='MergeTree()', order_by='(id)') }}
 select e.id, e.name, e.at, o.dummy from {{ ref('ephemeral') }} e cross join {{ source('sys', 'one') }} o""",
-    "models/appended.sql": """{{ config(materialized='incremental', incremental_strategy='append', engine='MergeTree()', order_by='(id)') }}
-select id, name from {{ ref('as_table') }} {% if is_incremental() %} where id > (select max(id) from {{ this }}) {% endif %}""",
-    "models/replaced.sql": """{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='id',
+    "models/appended.sql": """{{ config(materialized='incremental', incremental_strategy='append',
 engine='MergeTree()', order_by='(id)') }}
+select id, name from {{ ref('as_table') }}
+{% if is_incremental() %} where id > (select max(id) from {{ this }}) {% endif %}""",
+    "models/replaced.sql": """{{ config(materialized='incremental', incremental_strategy='delete+insert',
+unique_key='id', engine='MergeTree()', order_by='(id)') }}
 select id, name from {{ ref('as_table') }}""",
     "models/overwritten.sql": """{{ config(materialized='incremental', incremental_strategy='insert_overwrite',
 partition_by='toYYYYMM(at)', engine='MergeTree()', order_by='(id)') }}

@@ -6,6 +6,8 @@ import random
 import socket
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import lz4.frame
@@ -212,7 +214,7 @@ def test_a_length_that_the_body_does_not_reach_inserts_nothing(server: Server, n
 
 def test_an_insert_streams_in_bounded_memory(server: Server, numbers: str) -> None:
     def rss() -> int:
-        status = open(f"/proc/{server.process.pid}/status").read()
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
     before = rss()
@@ -257,7 +259,7 @@ def test_any_rows_in_any_pieces_round_trip(
     def cut(whole: bytes, what: str) -> list[bytes]:
         places = data.draw(st.lists(st.integers(0, len(whole)), max_size=6), label=what)
         ends = [0, *sorted(places), len(whole)]
-        return [whole[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [whole[a:b] for a, b in pairwise(ends)]
 
     frames = b"".join(ENCODE[encoding](piece) for piece in cut(text, "frames"))
     chunks = [chunk for chunk in cut(frames, "chunks") if chunk]

@@ -1,5 +1,6 @@
 """The process: its data outlive it, it ends in order, and it says in one line why it cannot start."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -79,10 +80,8 @@ def test_finishes_what_runs_and_cancels_what_does_not_end(start_server: Start) -
 
 
 def _ignore_end(server: Server, sql: str) -> None:
-    try:
+    with contextlib.suppress(httpx.TransportError):
         server.post(sql)
-    except httpx.TransportError:
-        pass
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

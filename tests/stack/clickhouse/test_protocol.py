@@ -191,7 +191,7 @@ def test_encoding_can_be_declined(server: Server) -> None:
 def test_error_in_the_middle_of_a_result_is_marked_and_breaks_off(server: Server, encoding: str) -> None:
     sql = b"SELECT throwIf(number = 2000000, 'late') FROM numbers(3000000) SETTINGS max_threads = 1"
     body = b""
-    with (
+    with (  # noqa: PT012
         pytest.raises(httpx.RemoteProtocolError),
         httpx.stream("POST", server.url, content=sql, headers={"Accept-Encoding": encoding}) as response,
     ):
