@@ -47,7 +47,7 @@ reset: $(INSTALLED) ## delete all state (asks first; YES=1 does not)
 	@$(RUN) -m orchestration.cli reset $(if $(YES),--yes)
 
 repro: $(INSTALLED) ## train and judge again from the tracked training set, outside Dagster
-	@$(RUN) -m dvc repro
+	@$(RUN) -m orchestration.cli repro
 
 test: $(INSTALLED) ## all tests, with coverage (own ports and folders; a stack may be up)
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy

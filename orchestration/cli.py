@@ -1,11 +1,15 @@
 """The `reelgraph` command: the stack's commands, and the demo that runs the whole graph."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stack.cli import FAILED, INTERRUPTED, app, bring_up, give_up, make_console, settings_or_exit
+from stack.settings import child_environment
 
 __all__ = ["app"]
 
@@ -30,6 +34,23 @@ def demo(
         give_up(
             "interrupted; the services stay up (`make down` stops them), a run under way goes on", INTERRUPTED
         )
+
+
+@app.command()
+def repro() -> None:
+    """Train and judge again from the tracked training set with `dvc repro`, outside Dagster."""
+    from stack.data_versions import repository_root
+
+    settings = settings_or_exit()
+    if not settings.training_set_dir.exists():
+        give_up(f"{settings.training_set_dir} is not there yet: `make demo` makes it", FAILED)
+    # dvc.yaml says `python`: it must be this one, wherever the caller's PATH points.
+    here = str(Path(sys.executable).parent)
+    environment = child_environment(settings)
+    environment["PATH"] = os.pathsep.join([here, environment.get("PATH", os.defpath)])
+    command = [sys.executable, "-m", "dvc", "repro"]
+    done = subprocess.run(command, cwd=repository_root(settings), env=environment, check=False)
+    raise typer.Exit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 
 from orchestration.graphql import AssetState, DagsterClient, DagsterError
-from orchestration.progress import follow
+from orchestration.progress import follow, patiently
 from orchestration.summary import print_summary
 from stack.settings import Settings
 
@@ -40,6 +39,8 @@ def run_demo(settings: Settings, data: Path | None, console: Console, *, start_s
     client = DagsterClient(settings)
     try:
         pipeline_seconds = _materialize(client, settings, fingerprint, console)
+    except DagsterError as error:
+        raise DemoFailed(f"Dagster: {error}") from error
     finally:
         client.close()
     print_summary(settings, console, pipeline_seconds=pipeline_seconds, started=started)
@@ -58,7 +59,9 @@ def _materialize(
         if reason is None:
             console.print("nothing changed: every asset is up to date")
             return None
-        run_id = client.launch(JOB, tags={"reelgraph/trigger": "demo", "reelgraph/reason": reason})
+        run_id = patiently(
+            lambda: client.launch(JOB, tags={"reelgraph/trigger": "demo", "reelgraph/reason": reason})
+        )
         console.print(f"{reason}: {settings.dagster_url}/runs/{run_id}")
     status = follow(client, run_id, console)
     if status != "SUCCESS":
@@ -87,7 +90,7 @@ def why_run(client: DagsterClient, fingerprint: str) -> str | None:
 def _states(client: DagsterClient) -> list[AssetState]:
     try:
         states = client.assets()
-    except (httpx.HTTPError, DagsterError) as error:
+    except DagsterError as error:
         raise DemoFailed(f"Dagster does not answer: {error}") from error
     if not states:
         raise DemoFailed("Dagster shows no assets: `make logs SERVICE=dagster-code` says why")

@@ -17,6 +17,10 @@ class DagsterError(Exception):
     """Dagster refused a request or answered with an error; the message is Dagster's own."""
 
 
+class DagsterUnreachable(DagsterError):
+    """The webserver or the code server behind it does not answer now; it may be restarting."""
+
+
 @dataclass(frozen=True)
 class AssetState:
     """`stale` is FRESH, STALE or MISSING; `metadata` is the last materialization's text and number entries."""
@@ -46,8 +50,11 @@ class DagsterClient:
         self._http.close()
 
     def _call(self, query: str, **variables: Any) -> dict[str, Any]:
-        response = self._http.post(self._url, json={"query": query, "variables": variables})
-        payload = response.json()
+        try:
+            response = self._http.post(self._url, json={"query": query, "variables": variables})
+            payload = response.json()
+        except (httpx.TransportError, ValueError) as error:
+            raise DagsterUnreachable(f"{self._url}: {error}") from error
         if "errors" in payload:
             raise DagsterError(payload["errors"][0]["message"])
         data: dict[str, Any] = payload["data"]
@@ -56,7 +63,8 @@ class DagsterClient:
     @staticmethod
     def _expect(result: dict[str, Any], typename: str) -> dict[str, Any]:
         if result["__typename"] != typename:
-            raise DagsterError(f"{result['__typename']}: {result.get('message', '')}")
+            message = f"{result['__typename']}: {result.get('message', '')}".strip()
+            raise (DagsterUnreachable if "UserCodeUnreachable" in message else DagsterError)(message)
         return result
 
     def assets(self) -> list[AssetState]:

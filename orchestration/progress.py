@@ -1,10 +1,14 @@
 """Shows a Dagster run as it happens: a line a step, the steps' own words, and what failed."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from rich.console import Console
 
-from orchestration.graphql import UNFINISHED, DagsterClient, RunEvent
+from orchestration.graphql import UNFINISHED, DagsterClient, DagsterUnreachable, RunEvent
+
+T = TypeVar("T")
 
 POLL_S = 0.5
 STEP_KINDS = {"ExecutionStepStartEvent", "ExecutionStepSuccessEvent", "ExecutionStepFailureEvent"}
@@ -17,8 +21,8 @@ def follow(client: DagsterClient, run_id: str, console: Console) -> str:
     running: list[str] = []
     with console.status("waiting for the run to start") as spinner:
         while True:
-            status = client.status(run_id)
-            events, cursor = client.events(run_id, cursor)
+            status = patiently(lambda: client.status(run_id))
+            events, cursor = patiently(lambda at=cursor: client.events(run_id, at))  # type: ignore[misc]
             for event in events:
                 line = describe(event, began)
                 _track(event, running)
@@ -28,6 +32,18 @@ def follow(client: DagsterClient, run_id: str, console: Console) -> str:
             if status not in UNFINISHED and not events:
                 return status
             time.sleep(POLL_S)
+
+
+def patiently(call: Callable[[], T], patience_s: float = 90) -> T:
+    """The call's result; while Dagster is being restarted, asked for again and again."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except DagsterUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _track(event: RunEvent, running: list[str]) -> None:

@@ -20,7 +20,7 @@ def print_summary(
     console.print()
     console.print(_rows(settings))
     console.print(_models(settings))
-    console.print(_feed(settings))
+    _print_feed(settings, console)
     pipeline = "nothing to do" if pipeline_seconds is None else f"{pipeline_seconds:.0f} s"
     console.print(f"pipeline {pipeline}, demo {time.monotonic() - started:.0f} s\n")
     for name, url in (
@@ -76,7 +76,7 @@ def known_user(settings: Settings) -> str:
     return str(rows[0][0])
 
 
-def _feed(settings: Settings) -> Table:
+def _print_feed(settings: Settings, console: Console) -> None:
     user_id = known_user(settings)
     began = time.perf_counter()
     response = httpx.get(
@@ -87,13 +87,14 @@ def _feed(settings: Settings) -> Table:
     milliseconds = (time.perf_counter() - began) * 1000
     response.raise_for_status()
     feed: dict[str, Any] = response.json()
-    title = (
+    console.print(
         f"Feed of user {user_id}: {feed['source']}, model version {feed['model']['version']}, "
-        f"bundle {feed['bundle']}, {milliseconds:.0f} ms"
+        f"bundle {feed['bundle']}, {milliseconds:.0f} ms",
+        style="italic",
     )
-    table = Table("#", "video", "title", "category", "score", title=title, title_justify="left")
+    table = Table("#", "video", "title", "category", "score")
     for item in feed["items"]:
         table.add_row(
             str(item["rank"]), item["video_id"], item["title"], item["category"] or "", f"{item['score']:.3f}"
         )
-    return table
+    console.print(table)

@@ -1,5 +1,6 @@
 """Trains one kind of model through `ml.pipeline`, the function `dvc repro` calls too."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,8 @@ from dagster import MetadataValue
 
 from orchestration.records import TrainedModel, TrainingSet
 from stack.settings import Settings
+
+LOG_EVERY_S = 2.0
 
 
 def train_model(
@@ -54,7 +57,13 @@ def training_config(settings: Settings) -> dict[str, Any]:
 
 
 def _log_epochs(context: dg.AssetExecutionContext, kind: str) -> Callable[[str, int, int, float], None]:
+    """Logs the last epoch of a fit, and the others as often as a person can read."""
+    said = 0.0
+
     def log(phase: str, epoch: int, epochs: int, loss: float) -> None:
-        context.log.info(f"{kind}, {phase}: epoch {epoch} of {epochs}, loss {loss:.4f}")
+        nonlocal said
+        if epoch == epochs or time.monotonic() - said >= LOG_EVERY_S:
+            said = time.monotonic()
+            context.log.info(f"{kind}, {phase}: epoch {epoch} of {epochs}, loss {loss:.4f}")
 
     return log

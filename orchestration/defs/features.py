@@ -1,5 +1,6 @@
 """Features: dbt turns events into sessions, features and interactions; every dbt test is an asset check."""
 
+import json
 from collections.abc import Iterator
 
 import dagster as dg
@@ -24,7 +25,10 @@ def features() -> dg.Definitions:
     def warehouse_models(
         context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
     ) -> Iterator[object]:
-        for event in dbt.cli(["build"], context=context).stream():
+        variables = json.dumps({"feature_window_days": stores.settings.feature_window_days})
+        # Unit tests judge the SQL, not the data: they belong to `make test`.
+        arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", variables]
+        for event in dbt.cli(arguments, context=context).stream():
             yield with_row_count(event, stores)
 
     return dg.Definitions(assets=[warehouse_models])
