@@ -90,7 +90,7 @@ def in_process(rows: int, repeats: int) -> None:
 
     frame = playback_events(rows)
     with tempfile.TemporaryDirectory() as folder:
-        client = clickhouse_connect.get_client(f"chdb://{folder}/db")
+        client = clickhouse_connect.get_client(interface="chdb", path=f"{folder}/db")
         results = [measure_insert(client, frame) for _ in range(repeats)]
         client.close()
     print(json.dumps(min(results, key=lambda result: result["seconds"])))
