@@ -43,6 +43,23 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def decide_refresh(
+    *, events: int, arrivals: str, last_arrivals: str | None, last_status: str | None
+) -> Decision:
+    """Rebuild sessions when something has arrived since the last run, or that run did not end well.
+
+    `arrivals` names the state of the event table (rows and newest arrival); a run carries it as a tag."""
+    if events == 0:
+        return Decision(False, "no event yet")
+    if last_status in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED"):
+        return Decision(False, "the last run is still under way")
+    if arrivals == last_arrivals and last_status == "SUCCESS":
+        return Decision(False, f"nothing has arrived since ({events} events)")
+    return Decision(
+        True, f"{events} events, {'new' if arrivals != last_arrivals else 'not all of them in sessions'}"
+    )
+
+
 @dataclass(frozen=True)
 class PromotionCursor:
     """What the promotion sensor remembers between ticks: the swap it asked for, how often, and when."""
@@ -65,8 +82,8 @@ def decide_promotion(
 ) -> tuple[Decision, PromotionCursor]:
     """Build a bundle when the version under `champion` is not the one being served.
 
-    `champion` and `serving` are registered versions; `building` says that a run which ends in a bundle is under
-    way, and will read the alias itself."""
+    `champion` and `serving` are registered versions; `building` says that a run under way will build the
+    champion's bundle anyway."""
     if champion is None:
         return Decision(False, "no version has the alias `champion`"), cursor
     if champion == serving:

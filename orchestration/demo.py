@@ -1,17 +1,18 @@
 """`reelgraph demo`: from an empty home to a served feed, with progress, and a summary of what came out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from orchestration.graphql import AssetState, DagsterClient, DagsterError
 from orchestration.progress import follow, patiently
-from orchestration.summary import print_summary
+from orchestration.summary import STORE_ERRORS, print_summary, stored_rows
 from stack.settings import Settings
 
 JOB = "everything_job"
+LOADED = ("users", "videos", "playback_events")
 
 
 class DemoFailed(Exception):
@@ -35,15 +36,23 @@ def run_demo(settings: Settings, data: Path | None, console: Console, *, start_s
     console.print(f"data: {source.name}, fingerprint {fingerprint[:12]}")
 
     start_stack(settings, console)
-    choose_source(settings, data)
     client = DagsterClient(settings)
     try:
+        _wait_for_a_run_under_way(client, settings, console)
+        choose_source(settings, data)
         pipeline_seconds = _materialize(client, settings, fingerprint, console)
-    except DagsterError as error:
-        raise DemoFailed(f"Dagster: {error}") from error
+        print_summary(settings, console, pipeline_seconds=pipeline_seconds, started=started)
+    except (DagsterError, *STORE_ERRORS) as error:
+        raise DemoFailed(f"{type(error).__name__}: {error} (`make status`, `make logs`)") from error
     finally:
         client.close()
-    print_summary(settings, console, pipeline_seconds=pipeline_seconds, started=started)
+
+
+def _wait_for_a_run_under_way(client: DagsterClient, settings: Settings, console: Console) -> None:
+    """An interrupted demo leaves its run going on, with the source that was chosen then: let it end first."""
+    while run_id := client.unfinished_run(JOB):
+        console.print(f"following the run under way: {settings.dagster_url}/runs/{run_id}")
+        follow(client, run_id, console)
 
 
 def _materialize(
@@ -51,18 +60,13 @@ def _materialize(
 ) -> float | None:
     """Seconds of the run, or None if everything was up to date."""
     began = time.monotonic()
-    run_id = client.unfinished_run(JOB)
-    if run_id:
-        console.print(f"following the run already under way: {settings.dagster_url}/runs/{run_id}")
-    else:
-        reason = why_run(client, fingerprint)
-        if reason is None:
-            console.print("nothing changed: every asset is up to date")
-            return None
-        run_id = patiently(
-            lambda: client.launch(JOB, tags={"reelgraph/trigger": "demo", "reelgraph/reason": reason})
-        )
-        console.print(f"{reason}: {settings.dagster_url}/runs/{run_id}")
+    reason = why_run(_states(client), fingerprint) or why_reload(_states(client), stored_rows(settings))
+    if reason is None:
+        console.print("nothing changed: every asset is up to date")
+        return None
+    tags = {"reelgraph/trigger": "demo", "reelgraph/reason": reason}
+    run_id = patiently(lambda: client.launch(JOB, tags=tags))
+    console.print(f"{reason}: {settings.dagster_url}/runs/{run_id}")
     status = follow(client, run_id, console)
     if status != "SUCCESS":
         raise DemoFailed(
@@ -72,18 +76,24 @@ def _materialize(
     return time.monotonic() - began
 
 
-def why_run(client: DagsterClient, fingerprint: str) -> str | None:
+def why_run(states: Sequence[AssetState], fingerprint: str) -> str | None:
     """Why the graph must run, in words; None if every asset is there, fresh, and made from this source."""
-    states = _states(client)
     missing = [s.name for s in states if s.stale == "MISSING"]
     if missing:
         return f"{len(missing)} of {len(states)} assets have never been materialized"
-    loaded = next((s.metadata.get("fingerprint") for s in states if s.name == "playback_events"), None)
-    if loaded != fingerprint:
+    if any(s.metadata.get("fingerprint") != fingerprint for s in states if s.name in LOADED):
         return "the data set is another one than was loaded"
     stale = [s.name for s in states if s.stale == "STALE"]
     if stale:
         return f"out of date: {', '.join(sorted(stale)[:5])}{' ...' if len(stale) > 5 else ''}"
+    return None
+
+
+def why_reload(states: Sequence[AssetState], rows: dict[str, int | None]) -> str | None:
+    """Whether the stores are other ones than Dagster remembers filling: a URL was changed, a server set up anew."""
+    for state in states:
+        if state.name in LOADED and rows[state.name] != state.metadata.get("dagster/row_count"):
+            return f"{state.name} is not what was loaded ({rows[state.name]} rows)"
     return None
 
 

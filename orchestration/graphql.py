@@ -56,7 +56,9 @@ class DagsterClient:
         except (httpx.TransportError, ValueError) as error:
             raise DagsterUnreachable(f"{self._url}: {error}") from error
         if "errors" in payload:
-            raise DagsterError(payload["errors"][0]["message"])
+            message = payload["errors"][0]["message"]
+            lost_store = "psycopg2.OperationalError" in message  # the webserver's, while Postgres restarts
+            raise (DagsterUnreachable if lost_store else DagsterError)(message)
         data: dict[str, Any] = payload["data"]
         return data
 

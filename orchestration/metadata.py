@@ -27,3 +27,10 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     return str(value).replace("|", "\\|")
+
+
+def latest_metadata(instance: dg.DagsterInstance, asset: str) -> dict[str, dg.MetadataValue] | None:
+    """What the last materialization of an asset said; None before the first."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    materialization = event.asset_materialization if event else None
+    return dict(materialization.metadata) if materialization else None

@@ -34,6 +34,8 @@ class TrainedModel(Record):
     seconds: float
     training_set_hash: str
     dagster_run_id: str
+    champion_before: int | None
+    """The registered version under `champion` when this training began."""
 
 
 class Judgement(Record):

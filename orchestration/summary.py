@@ -4,13 +4,20 @@ import time
 from typing import Any
 
 import httpx
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from serving.registry import RegistryError
 from stack.clients import clickhouse_client, postgres_engine
 from stack.settings import Settings
 
+CATALOGUE = ("users", "videos")
 WAREHOUSE = ("playback_events", "watch_sessions", "user_features", "video_features", "interactions")
+# What a store may answer, or not, while the summary asks.
+STORE_ERRORS = (httpx.HTTPError, ClickHouseError, SQLAlchemyError, RegistryError, OSError)
 METRICS = ("ndcg_at_10", "recall_at_20", "precision_at_10")
 
 
@@ -32,21 +39,37 @@ def print_summary(
     console.print("\n`make status` shows the services, `make down` stops them.")
 
 
-def _rows(settings: Settings) -> Table:
-    table = Table("table", "rows", title="Rows", title_justify="left")
+def stored_rows(settings: Settings) -> dict[str, int | None]:
+    """Rows of every table the summary shows; None for a table that is not there."""
+    rows: dict[str, int | None] = {}
     engine = postgres_engine(settings)
     try:
-        with engine.connect() as connection:
-            for name in ("users", "videos"):
-                count: int = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
-                table.add_row(f"{name} (Postgres)", f"{count:,}")
+        for name in CATALOGUE:
+            with engine.connect() as connection:
+                there: str | None = connection.execute(
+                    text("SELECT to_regclass(:name)"), {"name": name}
+                ).scalar_one()
+                query = f"SELECT count(*) FROM {name}"  # noqa: S608 - a name of ours
+                rows[name] = connection.execute(text(query)).scalar_one() if there else None
     finally:
         engine.dispose()
     client = clickhouse_client(settings)
-    for name in WAREHOUSE:
-        rows = client.query("SELECT count() FROM {t:Identifier}", parameters={"t": name}).result_rows
-        table.add_row(f"{name} (ClickHouse)", f"{rows[0][0]:,}")
-    client.close()
+    try:
+        for name in WAREHOUSE:
+            exists = client.command("EXISTS TABLE {t:Identifier}", parameters={"t": name})
+            query = "SELECT count() FROM {t:Identifier}"
+            found = client.query(query, parameters={"t": name}).result_rows if int(str(exists)) else [[None]]
+            rows[name] = found[0][0]
+    finally:
+        client.close()
+    return rows
+
+
+def _rows(settings: Settings) -> Table:
+    table = Table("table", "rows", title="Rows", title_justify="left")
+    for name, rows in stored_rows(settings).items():
+        store = "Postgres" if name in CATALOGUE else "ClickHouse"
+        table.add_row(f"{name} ({store})", "missing" if rows is None else f"{rows:,}")
     return table
 
 

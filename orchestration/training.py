@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 from dagster import MetadataValue
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from orchestration.records import TrainedModel, TrainingSet
 from stack.settings import Settings
@@ -20,6 +21,8 @@ def train_model(
     from ml.config import TrainConfig
     from ml.pipeline import train
 
+    refuse_failed_validation(context.instance)
+    champion_before = _champion(context, settings)
     out = settings.home / "models" / kind
     config = TrainConfig.of(training_config(settings))
     report = train(kind, training_set.path, out, config=config, progress=_log_epochs(context, kind))
@@ -31,6 +34,7 @@ def train_model(
         seconds=sum(report.seconds.values()),
         training_set_hash=training_set.dvc_hash,
         dagster_run_id=context.run_id,
+        champion_before=champion_before,
     )
     return dg.Output(
         record,
@@ -45,6 +49,31 @@ def train_model(
             "dagster/row_count": report.counts["rows"],
         },
     )
+
+
+def _champion(context: dg.AssetExecutionContext, settings: Settings) -> int | None:
+    """The version under `champion` now. Training goes on without MLflow; its registration will wait for it."""
+    from serving import registry
+
+    try:
+        champion = registry.by_alias(settings, "champion")
+    except registry.RegistryUnavailableError as error:
+        context.log.warning(
+            f"MLflow does not answer, a champion set by hand before this will be kept: {error}"
+        )
+        return None
+    return champion.version if champion else None
+
+
+def refuse_failed_validation(instance: dg.DagsterInstance) -> None:
+    """A failed check blocks what follows it in its own run; a model materialized alone later must not train either."""
+    check = dg.AssetCheckKey(dg.AssetKey("training_set"), "training_set_is_valid")
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([check]).get(check)
+    if latest is not None and latest.status == AssetCheckExecutionRecordStatus.FAILED:
+        raise dg.Failure(
+            "the training set failed its validation (check training_set_is_valid): materialize it again first",
+            allow_retries=False,
+        )
 
 
 def training_config(settings: Settings) -> dict[str, Any]:

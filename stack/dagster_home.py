@@ -7,9 +7,6 @@ import yaml
 
 from stack.settings import Settings
 
-# Runs that write the same tables or models wait for each other; serving a bundle need not wait for a training.
-EXCLUSIVE_TAG = "reelgraph/exclusive"
-
 
 def dagster_instance(settings: Settings) -> dict[str, Any]:
     """The content of `dagster.yaml`. The database URL stays in the environment: it may hold a password."""
@@ -26,13 +23,11 @@ def dagster_instance(settings: Settings) -> dict[str, Any]:
             "class": "LocalComputeLogManager",
             "config": {"base_dir": str(home / "compute_logs")},
         },
+        # Runs whose assets name the same pool wait for each other, also those somebody starts by hand. Whole runs
+        # wait, not steps: a run that is killed leaves no slot taken.
         "concurrency": {
-            "runs": {
-                "max_concurrent_runs": 4,
-                "tag_concurrency_limits": [
-                    {"key": EXCLUSIVE_TAG, "limit": 1, "value": {"applyLimitPerUniqueValue": True}}
-                ],
-            }
+            "runs": {"max_concurrent_runs": 4},
+            "pools": {"granularity": "run", "default_limit": 1},
         },
         # A run whose process was killed is marked failed, not left running for ever.
         "run_monitoring": {

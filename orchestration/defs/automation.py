@@ -1,23 +1,29 @@
 """Jobs by stage, one for all; schedules; and the sensors that close the loop."""
 
+import logging
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from orchestration.automation import PromotionCursor, decide_promotion, decide_retraining
+from orchestration.automation import PromotionCursor, decide_promotion, decide_refresh, decide_retraining
+from orchestration.metadata import latest_metadata
 from orchestration.resources import Stores
-from stack.dagster_home import EXCLUSIVE_TAG
+from stack.settings import Settings
 
-# Runs that write tables or models wait for each other. A bundle is built beside them: a rollback must not wait
-# for a training to end (a bundle is published atomically, and the promotion sensor repairs a lost race).
-PIPELINE = {EXCLUSIVE_TAG: "pipeline"}
-BUNDLE_TAG = {"reelgraph/builds_bundle": "true"}
+if TYPE_CHECKING:
+    from serving.bundle import BundleRecord
+
+logger = logging.getLogger(__name__)
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
+ARRIVALS_TAG = "reelgraph/arrivals"
 
 groups = dg.AssetSelection.groups
 
@@ -25,42 +31,64 @@ everything_job = dg.define_asset_job(
     "everything_job",
     selection=dg.AssetSelection.all(),
     description="The whole graph, from raw events to a served feed.",
-    tags=PIPELINE | BUNDLE_TAG,
 )
 ingestion_job = dg.define_asset_job(
-    "ingestion_job", selection=groups("ingestion"), description="People, videos and events.", tags=PIPELINE
+    "ingestion_job", selection=groups("ingestion"), description="People, videos and events."
 )
 features_job = dg.define_asset_job(
-    "features_job", selection=groups("features"), description="All dbt models and their tests.", tags=PIPELINE
+    "features_job", selection=groups("features"), description="All dbt models and their tests."
 )
 sessions_job = dg.define_asset_job(
     "sessions_job",
     selection=dg.AssetSelection.assets("watch_sessions").upstream() & groups("features"),
     description="Watch sessions touched since the last run, rebuilt whole.",
-    tags=PIPELINE,
 )
 training_job = dg.define_asset_job(
     "training_job",
-    selection=groups("features", "training", "serving"),
-    description="Fresh features, a training set, models, judgement, registration and a served bundle.",
-    tags=PIPELINE | BUNDLE_TAG,
+    selection=groups("training", "serving"),
+    description="A training set of what the warehouse holds, models, judgement, registration, a served bundle.",
 )
 serving_job = dg.define_asset_job(
     "serving_job",
     selection=groups("serving"),
     description="A bundle from the models the MLflow aliases point to now.",
-    tags={EXCLUSIVE_TAG: "bundle"} | BUNDLE_TAG,
 )
 monitoring_job = dg.define_asset_job(
-    "monitoring_job", selection=groups("monitoring"), description="The drift report.", tags=PIPELINE
+    "monitoring_job", selection=groups("monitoring"), description="The drift report."
 )
 
-sessions_schedule = dg.ScheduleDefinition(
-    name="sessions_every_5_minutes",
+
+@dg.schedule(
     job=sessions_job,
     cron_schedule="*/5 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Contract R1.2: sessions every 5 minutes.",
+    description="Contract R1.2: sessions every 5 minutes, if anything has arrived.",
+)
+def sessions_every_5_minutes(
+    context: dg.ScheduleEvaluationContext, stores: Stores
+) -> dg.RunRequest | dg.SkipReason:
+    with stores.clickhouse() as client:
+        query = "SELECT count(), toUnixTimestamp64Milli(max(created_at)) FROM playback_events"
+        events, newest = client.query(query).result_rows[0]
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=sessions_job.name), limit=1)
+    last = runs[0] if runs else None
+    decision = decide_refresh(
+        events=int(events),
+        arrivals=f"{events}:{newest}",
+        last_arrivals=last.tags.get(ARRIVALS_TAG) if last else None,
+        last_status=last.status.value if last else None,
+    )
+    if not decision.run:
+        return dg.SkipReason(decision.reason)
+    return dg.RunRequest(tags={ARRIVALS_TAG: f"{events}:{newest}", "reelgraph/reason": decision.reason})
+
+
+features_schedule = dg.ScheduleDefinition(
+    name="features_hourly",
+    job=features_job,
+    cron_schedule="20 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every table and every data test, also what the 5-minute job leaves alone.",
 )
 training_schedule = dg.ScheduleDefinition(
     name="training_daily",
@@ -85,8 +113,8 @@ monitoring_schedule = dg.ScheduleDefinition(
     description="Retrains when behaviour has drifted from what the models know, with a cooldown.",
 )
 def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    drift = _latest_metadata(context.instance, "drift_report")
-    trained = _latest_metadata(context.instance, "training_set")
+    drift = latest_metadata(context.instance, "drift_report")
+    trained = latest_metadata(context.instance, "registered_models")
     now = datetime.now(UTC)
     decision = decide_retraining(
         drifted=bool(drift["drifted"].value) if drift else None,
@@ -108,20 +136,19 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     description="Builds and serves a bundle when someone moves the `champion` alias in the MLflow UI.",
 )
 def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
-    from serving import bento, bundle, registry
+    from serving import registry
+    from serving.registry import DAGSTER_RUN_TAG
 
     settings = stores.settings
     try:
         champion = registry.by_alias(settings, "champion")
     except registry.RegistryUnavailableError as error:
         return dg.SkipReason(f"MLflow does not answer: {error}")
-    tag = bento.current(settings)
-    served = bundle.read_record(bento.bundle_dir(settings, tag)) if tag else None
-    building = context.instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, tags=BUNDLE_TAG)) > 0
+    served = _served_record(settings)
     decision, cursor = decide_promotion(
         champion=champion.version if champion else None,
         serving=served.models[served.champion].version if served else None,
-        building=building,
+        building=_is_being_built(context.instance, champion.tags.get(DAGSTER_RUN_TAG) if champion else None),
         cursor=PromotionCursor.parse(context.cursor),
         now=datetime.now(UTC),
     )
@@ -137,7 +164,23 @@ def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.
     )
 
 
-def _latest_metadata(instance: dg.DagsterInstance, asset: str) -> dict[str, dg.MetadataValue] | None:
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    materialization = event.asset_materialization if event else None
-    return dict(materialization.metadata) if materialization else None
+def _is_being_built(instance: dg.DagsterInstance, made_by: str | None) -> bool:
+    """Whether a run will build the champion's bundle anyway: a serving job, or the very run that made the version
+    and has its bundle still to come. Any other training under way must not hold a promotion up."""
+    if instance.get_runs_count(dg.RunsFilter(job_name=serving_job.name, statuses=UNFINISHED)):
+        return True
+    run = instance.get_run_by_id(made_by) if made_by else None
+    return run is not None and run.status in UNFINISHED
+
+
+def _served_record(settings: Settings) -> "BundleRecord | None":
+    """The record of the published bundle; None before the first, or if it cannot be read and must be built anew."""
+    from serving import bento, bundle
+    from serving.errors import BundleError
+
+    tag = bento.current(settings)
+    try:
+        return bundle.read_record(bento.bundle_dir(settings, tag)) if tag else None
+    except BundleError:
+        logger.warning("the published bundle %s cannot be read", tag, exc_info=True)
+        return None

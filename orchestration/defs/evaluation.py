@@ -6,8 +6,9 @@ from dagster import MetadataValue
 from orchestration.code_versions import code_version
 from orchestration.judging import describe_lead, flat_metrics
 from orchestration.metadata import markdown_table, picture
+from orchestration.pools import MODELS
 from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
-from orchestration.registration import register_all
+from orchestration.registration import choose_champion, register_all
 from orchestration.resources import Stores
 
 SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "coverage_at_10", "rmse")
@@ -18,6 +19,7 @@ SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "coverage
     kinds={"python"},
     owners=["team:ml"],
     code_version=code_version("ml"),
+    pool=MODELS,
 )
 def model_evaluation(
     context: dg.AssetExecutionContext,
@@ -60,6 +62,7 @@ def model_evaluation(
     kinds={"mlflow"},
     owners=["team:ml"],
     code_version=code_version("serving/registry.py", "orchestration/registration.py"),
+    pool=MODELS,
     retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL),
 )
 def registered_models(
@@ -72,14 +75,15 @@ def registered_models(
     model_evaluation: Judgement,
 ) -> dg.Output[RegisteredModels]:
     """Versions of the registered model `recommender`, one a kind; aliases `svd`, `two-tower`, and `champion` on
-    the better of the two. Moving `champion` by hand in the MLflow UI later is a promotion like any other."""
+    the better of the two, unless somebody moved `champion` by hand since the training began."""
     from serving import registry
 
     settings = stores.settings
     trained = [svd_model, two_tower_model, popularity_model]
     versions = register_all(settings, training_set, trained, model_evaluation)
-    champion = versions[model_evaluation.best_kind]
-    registry.set_alias(settings, "champion", champion.version)
+    champion = choose_champion(
+        settings, versions[model_evaluation.best_kind], before=svd_model.champion_before, log=context.log.info
+    )
     record = RegisteredModels(
         versions={kind: version.version for kind, version in versions.items()},
         champion_kind=champion.kind,
@@ -89,6 +93,8 @@ def registered_models(
         record,
         metadata={
             "champion": f"{champion.kind}, version {champion.version}",
+            "as of": str(training_set.meta["as_of"]),
+            "window start": str(training_set.meta["window_start"]),
             "registered model": MetadataValue.url(registry.model_url(settings)),
             **{
                 f"MLflow run of {kind}": MetadataValue.url(registry.run_url(settings, version.run_id))

@@ -7,6 +7,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource, dbt_assets
 
 from orchestration.dbt import ReelgraphTranslator, dbt_project
+from orchestration.pools import WAREHOUSE
 from orchestration.resources import Stores
 from stack.settings import load_settings
 
@@ -19,7 +20,7 @@ def features() -> dg.Definitions:
         manifest=project.manifest_path,
         name="warehouse_models",
         dagster_dbt_translator=ReelgraphTranslator(),
-        pool="warehouse",
+        pool=WAREHOUSE,
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL),
     )
     def warehouse_models(

@@ -1,10 +1,12 @@
 """Ingestion: people and videos into Postgres, playback events into ClickHouse, each load proved by the ledger."""
 
 import dagster as dg
+
 from ingestion.load import LoadReport, load_events, load_users, load_videos
 from ingestion.sources import source_from
-
 from orchestration.code_versions import code_version
+from orchestration.metadata import latest_metadata
+from orchestration.pools import WAREHOUSE
 from orchestration.resources import Stores
 
 OWNERS = ["team:data"]
@@ -30,14 +32,28 @@ def _result(report: LoadReport, table_rows: int) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(group_name="ingestion", kinds={"postgres"}, owners=OWNERS, code_version=VERSION, retry_policy=RETRY)
+@dg.asset(
+    group_name="ingestion",
+    kinds={"postgres"},
+    owners=OWNERS,
+    code_version=VERSION,
+    retry_policy=RETRY,
+    pool=WAREHOUSE,
+)
 def users(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
     """People and their profiles (R1.3), upserted into Postgres: unchanged rows stay untouched."""
     report = load_users(stores.settings, source_from(stores.settings), progress=context.log.info)
     return _result(report, report.table_rows)
 
 
-@dg.asset(group_name="ingestion", kinds={"postgres"}, owners=OWNERS, code_version=VERSION, retry_policy=RETRY)
+@dg.asset(
+    group_name="ingestion",
+    kinds={"postgres"},
+    owners=OWNERS,
+    code_version=VERSION,
+    retry_policy=RETRY,
+    pool=WAREHOUSE,
+)
 def videos(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
     """Videos and their metadata (R1.3), upserted into Postgres."""
     report = load_videos(stores.settings, source_from(stores.settings), progress=context.log.info)
@@ -51,32 +67,53 @@ def videos(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeR
     code_version=VERSION,
     retry_policy=RETRY,
     deps=[users, videos],
-    pool="warehouse",
+    pool=WAREHOUSE,
 )
 def playback_events(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
     """Raw playback events (R1.1). An event counts once however often it is sent; the ledger row of the load says
     sent = stored + duplicate + quarantined."""
-    report = load_events(stores.settings, source_from(stores.settings), progress=context.log.info)
+    source = source_from(stores.settings)
+    _refuse_another_source(context.instance, source.name, source.fingerprint())
+    report = load_events(stores.settings, source, progress=context.log.info)
     return _result(report, report.table_rows)
 
 
-@dg.asset_check(asset=playback_events, description="Every event sent is stored, a duplicate or quarantined.")
+def _refuse_another_source(instance: dg.DagsterInstance, name: str, fingerprint: str) -> None:
+    """Events of one source among the people and videos of another would join to nothing, and say so nowhere."""
+    for asset in ("users", "videos"):
+        loaded = latest_metadata(instance, asset)
+        if loaded is None or loaded["fingerprint"].value != fingerprint:
+            raise dg.Failure(
+                f"{asset} were not loaded from {name} ({fingerprint[:12]}): materialize {asset} first",
+                allow_retries=False,
+            )
+
+
+@dg.asset_check(
+    asset=playback_events,
+    description="Every event sent is stored, a duplicate or quarantined, and what is stored is in the table.",
+)
 def ledger_balances(stores: Stores) -> dg.AssetCheckResult:
     query = """
         SELECT count(), sum(sent), sum(stored), sum(duplicate), sum(quarantined),
-               countIf(sent != stored + duplicate + quarantined)
-        FROM ingestion_ledger
+               countIf(sent != stored + duplicate + quarantined), countIf(finished_at <= started_at)
+        FROM ingestion_ledger FINAL
     """
     with stores.clickhouse() as client:
-        loads, sent, stored, duplicate, quarantined, unbalanced = client.query(query).result_rows[0]
+        loads, sent, stored, duplicate, quarantined, unbalanced, unfinished = client.query(query).result_rows[
+            0
+        ]
+        [[events]] = client.query("SELECT uniqExact(event_id) FROM playback_events").result_rows
     return dg.AssetCheckResult(
-        passed=unbalanced == 0 and loads > 0,
+        passed=loads > 0 and unbalanced == 0 and unfinished == 0 and events == stored,
         metadata={
             "loads": loads,
             "sent": sent,
             "stored": stored,
             "duplicate": duplicate,
             "quarantined": quarantined,
+            "events in the table": events,
             "loads that don't balance": unbalanced,
+            "loads that did not end": unfinished,
         },
     )

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from orchestration.code_versions import code_version
+from orchestration.pools import MODELS
 from orchestration.records import TrainedModel, TrainingSet
 from orchestration.resources import Stores
 from orchestration.training import train_model
@@ -11,7 +12,7 @@ OWNERS = ["team:ml"]
 VERSION = code_version("ml", "orchestration/training.py")
 
 
-@dg.asset(group_name="training", kinds={"python"}, owners=OWNERS, code_version=VERSION)
+@dg.asset(group_name="training", kinds={"python"}, owners=OWNERS, code_version=VERSION, pool=MODELS)
 def svd_model(
     context: dg.AssetExecutionContext, stores: Stores, training_set: TrainingSet
 ) -> dg.Output[TrainedModel]:
@@ -19,7 +20,7 @@ def svd_model(
     return train_model(context, stores.settings, "svd", training_set)
 
 
-@dg.asset(group_name="training", kinds={"pytorch"}, owners=OWNERS, code_version=VERSION)
+@dg.asset(group_name="training", kinds={"pytorch"}, owners=OWNERS, code_version=VERSION, pool=MODELS)
 def two_tower_model(
     context: dg.AssetExecutionContext, stores: Stores, training_set: TrainingSet
 ) -> dg.Output[TrainedModel]:
@@ -27,7 +28,7 @@ def two_tower_model(
     return train_model(context, stores.settings, "two-tower", training_set)
 
 
-@dg.asset(group_name="training", kinds={"python"}, owners=OWNERS, code_version=VERSION)
+@dg.asset(group_name="training", kinds={"python"}, owners=OWNERS, code_version=VERSION, pool=MODELS)
 def popularity_model(
     context: dg.AssetExecutionContext, stores: Stores, training_set: TrainingSet
 ) -> dg.Output[TrainedModel]:

@@ -4,8 +4,12 @@ import dagster as dg
 from dagster import MetadataValue
 
 from orchestration.code_versions import code_version
-from orchestration.metadata import markdown_table
+from orchestration.files import keep_newest
+from orchestration.metadata import latest_metadata, markdown_table
 from orchestration.resources import Stores
+
+
+KEPT_REPORTS = 100  # of about 4 MB
 
 
 @dg.asset(
@@ -27,6 +31,7 @@ def drift_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materi
         as_of = data_clock(client)
         behaviour = fetch_behaviour(client, as_of=as_of)
     result = compare(behaviour.reference, behaviour.current, out)
+    keep_newest(out.parent, KEPT_REPORTS)
     return dg.MaterializeResult(
         metadata={
             "drifted": result.drifted,
@@ -42,11 +47,9 @@ def drift_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.Materi
 
 @dg.asset_check(asset=drift_report, description="What people do looks like what the models were trained on.")
 def behaviour_has_not_drifted(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    event = context.instance.get_latest_materialization_event(dg.AssetKey("drift_report"))
-    materialization = event.asset_materialization if event else None
-    if materialization is None:
+    metadata = latest_metadata(context.instance, "drift_report")
+    if metadata is None:
         raise dg.Failure("drift_report has not been materialized yet")
-    metadata = materialization.metadata
     return dg.AssetCheckResult(
         passed=not metadata["drifted"].value,
         severity=dg.AssetCheckSeverity.WARN,

@@ -3,9 +3,16 @@
 import dagster as dg
 from dagster import MetadataValue
 
-from data_quality.training_set import data_clock, fetch_catalogue, fetch_interactions, write_training_set
+from data_quality.training_set import (
+    data_clock,
+    fetch_catalogue,
+    fetch_interactions,
+    fetch_met,
+    write_training_set,
+)
 from orchestration.code_versions import code_version
 from orchestration.metadata import markdown_table
+from orchestration.pools import MODELS
 from orchestration.records import TrainingSet
 from orchestration.resources import Stores
 
@@ -18,6 +25,7 @@ MIN_WATCH_TIME_RATIO = 0.1  # contract R4
     owners=["team:ml"],
     deps=["interactions", "stg_videos"],
     code_version=code_version("data_quality/training_set.py", "stack/data_versions.py"),
+    pool=MODELS,
 )
 def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output[TrainingSet]:
     """Interactions of the last 90 days with a watch-time ratio above 0.1 (R4) and the catalogue they refer to.
@@ -32,10 +40,12 @@ def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output
             client, as_of=as_of, window_days=settings.training_window_days, min_ratio=MIN_WATCH_TIME_RATIO
         )
         catalogue = fetch_catalogue(client)
+        met = fetch_met(client, as_of=as_of)
     meta = write_training_set(
         settings.training_set_dir,
         interactions,
         catalogue,
+        met=met,
         as_of=as_of,
         window_days=settings.training_window_days,
         min_ratio=MIN_WATCH_TIME_RATIO,

@@ -10,6 +10,7 @@ from orchestration.automation import (
     RETRAINING_COOLDOWN,
     PromotionCursor,
     decide_promotion,
+    decide_refresh,
     decide_retraining,
 )
 
@@ -95,3 +96,19 @@ def test_the_cursor_survives_its_text_form() -> None:
     _, cursor = promote(7, 3, PromotionCursor())
     assert PromotionCursor.parse(cursor.dump()) == cursor
     assert PromotionCursor.parse(None) == PromotionCursor()
+
+
+@pytest.mark.parametrize(
+    ("facts", "runs"),
+    [
+        ({"last_arrivals": None, "last_status": None}, True),
+        ({"last_arrivals": "9:1", "last_status": "SUCCESS"}, True),
+        ({"last_arrivals": "10:2", "last_status": "SUCCESS"}, False),
+        ({"last_arrivals": "10:2", "last_status": "FAILURE"}, True),
+        ({"last_arrivals": "9:1", "last_status": "STARTED"}, False),
+        ({"last_arrivals": "9:1", "last_status": "QUEUED"}, False),
+        ({"events": 0, "last_arrivals": None, "last_status": None}, False),
+    ],
+)
+def test_sessions_are_rebuilt_when_something_arrived_or_the_last_run_failed(facts: dict, runs: bool) -> None:
+    assert decide_refresh(**({"events": 10, "arrivals": "10:2"} | facts)).run is runs

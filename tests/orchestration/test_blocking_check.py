@@ -15,6 +15,7 @@ from orchestration.io_managers import RecordIOManager
 from orchestration.records import TrainingSet
 from orchestration.resources import Stores
 from stack.settings import Settings
+from tests.conftest import settings_at
 
 AS_OF = datetime(2022, 5, 8, tzinfo=UTC)
 ROWS = 200
@@ -27,7 +28,7 @@ class StoresAt(Stores):
 
     @property
     def settings(self) -> Settings:
-        return Settings(_env_file=None, home=Path(self.home))
+        return settings_at(Path(self.home))
 
 
 def interactions(rating_of_first_row: float) -> pa.Table:

@@ -102,6 +102,7 @@ def test_schedules_and_sensors_run_from_the_first_start(location: dict) -> None:
     assert location["running"] == [
         "drift_hourly",
         "drift_sensor",
+        "features_hourly",
         "promotion_sensor",
         "sessions_every_5_minutes",
         "training_daily",
