@@ -74,8 +74,8 @@ def repository_root(settings: Settings) -> Path:
 
 
 def remote_url(settings: Settings) -> str:
-    base = settings.object_store or str(settings.objects_dir.absolute())
-    return base.rstrip("/") + "/dvc"
+    """The `dvc` folder of the local object store."""
+    return str(settings.objects_dir.absolute() / "dvc")
 
 
 def track(

@@ -11,7 +11,8 @@ from stack.settings import Settings, telemetry_off
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """Variables for any process that runs dbt; its target and log folders lie in the home, not in the tree."""
     parts = clickhouse_parts(settings)
-    here = str(Path(sys.executable).parent)  # the `dbt` beside this interpreter, wherever the caller's PATH points
+    # The `dbt` beside this interpreter, wherever the caller's PATH points.
+    here = str(Path(sys.executable).parent)
     return {
         **telemetry_off(),
         "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),

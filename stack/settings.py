@@ -8,54 +8,28 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+
+from stack import setting_values as values
+from stack.process_environment import no_proxy
+from stack.process_environment import telemetry_off as telemetry_off
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, AfterValidator(values.address)]
+
+# What docker-compose.yml takes from the same `.env`; not settings.
+_OF_COMPOSE = {"REELGRAPH_VERSION", "REELGRAPH_DATA_FOLDER"}
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot work; the message names the variable and what it must be."""
-
-
-def _http_url(value: str | None) -> str | None:
-    if value is None:
-        return None
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must look like http://user:password@host:8123/database (or https://)")
-    return value.rstrip("/")
-
-
-def _postgres_url(value: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        url = make_url(value)
-    except ArgumentError as error:
-        raise ValueError("must look like postgresql://user:password@host:5432/database") from error
-    if url.get_backend_name() not in ("postgresql", "postgres") or not url.host or not url.database:
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    return value
-
-
-def _redis_url(value: str | None) -> str | None:
-    if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must look like redis://:password@host:6379/0 (or rediss://, unix://)")
-    return value
-
-
-def _tracking_uri(value: str | None) -> str | None:
-    if value is not None and urlsplit(value).scheme not in ("http", "https"):
-        raise ValueError("must look like http://host:5000 (or https://): a tracking server, not a folder")
-    return value.rstrip("/") if value else value
 
 
 def _env(name: str) -> AliasChoices:
@@ -77,34 +51,43 @@ class Settings(BaseSettings):
     home: Path = Field(PROJECT_ROOT / ".reelgraph", description="folder of all state")
     data: Path | None = Field(None, description="folder of a public data set; the simulator if unset")
     test_data: Path | None = Field(None, description="folder of the real data, for tests")
-    object_store: str | None = Field(None, description="URL of the object store; a folder in home if unset")
 
     # The stores. Unset: the embedded server.
-    clickhouse_url_override: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    clickhouse_url_override: Annotated[str | None, AfterValidator(values.clickhouse_url)] = Field(
         None, validation_alias=_env("CLICKHOUSE_URL")
     )
-    database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+    database_url_override: Annotated[str | None, AfterValidator(values.postgres_url)] = Field(
         None, validation_alias=_env("DATABASE_URL")
     )
-    dagster_database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+    dagster_database_url_override: Annotated[str | None, AfterValidator(values.postgres_url)] = Field(
         None, validation_alias=_env("DAGSTER_DATABASE_URL")
     )
-    mlflow_database_url_override: Annotated[str | None, AfterValidator(_postgres_url)] = Field(
+    mlflow_database_url_override: Annotated[str | None, AfterValidator(values.postgres_url)] = Field(
         None, validation_alias=_env("MLFLOW_DATABASE_URL")
     )
-    redis_url_override: Annotated[str | None, AfterValidator(_redis_url)] = Field(
+    redis_url_override: Annotated[str | None, AfterValidator(values.redis_url)] = Field(
         None, validation_alias=_env("REDIS_URL")
     )
-    mlflow_tracking_uri_override: Annotated[str | None, AfterValidator(_tracking_uri)] = Field(
+    mlflow_tracking_uri_override: Annotated[str | None, AfterValidator(values.tracking_uri)] = Field(
         None, validation_alias=_env("MLFLOW_TRACKING_URI")
     )
-    postgres_from_clickhouse: str | None = Field(
+    postgres_from_clickhouse: Annotated[str | None, AfterValidator(values.host_and_port)] = Field(
         None, description="host:port of Postgres as ClickHouse reaches it; DATABASE_URL's if unset"
     )
 
+    # Where the endpoint and MLflow are reached, if not at `bind_host`.
+    endpoint_url_override: Annotated[str | None, AfterValidator(values.page_url)] = Field(
+        None, validation_alias=_env("REELGRAPH_ENDPOINT_URL")
+    )
+    public_mlflow_url: Annotated[str | None, AfterValidator(values.page_url)] = Field(
+        None, description="MLflow as a browser opens it; MLFLOW_TRACKING_URI if unset"
+    )
+
     # Ports of what we start, all on loopback.
-    bind_host: str = LOOPBACK
-    code_server_host: str = Field(LOOPBACK, description="where the webserver and daemon find the code server")
+    bind_host: Host = LOOPBACK
+    code_server_host: Host = Field(
+        LOOPBACK, description="where the webserver and daemon find the code server"
+    )
     dagster_port: Port = 3000
     code_server_port: Port = 4000
     mlflow_port: Port = 5000
@@ -121,7 +104,7 @@ class Settings(BaseSettings):
     training_window_days: int = Field(90, ge=1)
     feature_window_days: int = Field(30, ge=1)
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the newest interactions held out")
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     two_tower_epochs: int = Field(6, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -180,15 +163,30 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_tracking_uri(self) -> str:
-        return self.mlflow_tracking_uri_override or f"http://{LOOPBACK}:{self.mlflow_port}"
+        """For MLflow's clients; may hold a user and password."""
+        return self.mlflow_tracking_uri_override or self._here(self.mlflow_port)
+
+    @property
+    def mlflow_ui_url(self) -> str:
+        """For people: what a browser opens, without credentials."""
+        return values.without_credentials(self.public_mlflow_url or self.mlflow_tracking_uri)
 
     @property
     def dagster_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.dagster_port}"
+        return self._here(self.dagster_port)
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.endpoint_port}"
+        return self.endpoint_url_override or self._here(self.endpoint_port)
+
+    @property
+    def local_host(self) -> str:
+        """The address at which this machine reaches what listens on `bind_host`."""
+        return reached_at(self.bind_host)
+
+    def _here(self, port: int) -> str:
+        host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
+        return f"http://{host}:{port}"
 
     def _postgres(self, explicit: str | None, database: str) -> str:
         if explicit:
@@ -229,6 +227,11 @@ class Settings(BaseSettings):
         return self.home / "bundles" / "current"
 
 
+def reached_at(listening: str) -> str:
+    """Where a server that listens there is reached on this machine: an address that means all has loopback in it."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(listening, listening)  # noqa: S104 - compared, not bound
+
+
 def explain(error: ValidationError) -> str:
     """Name each bad variable, its value and what it must be, a line each."""
     lines = []
@@ -240,7 +243,8 @@ def explain(error: ValidationError) -> str:
             lines.append(message)
             continue
         variable = _variable_of(field)
-        value = "" if "URL" in variable else f" (got {item['input']!r})"  # a URL may hold a password
+        secret = variable.endswith(("_URL", "_URI"))  # it may hold a password
+        value = "" if secret else f" (got {item['input']!r})"
         lines.append(f"{variable}: {message}{value}")
     return "\n".join(lines)
 
@@ -261,14 +265,26 @@ def variables() -> list[str]:
 
 def load_settings() -> Settings:
     """Read the settings now; raises `SettingsError` that names the variable."""
-    unknown = sorted(n for n in os.environ if n.startswith("REELGRAPH_") and n not in variables())
-    if unknown:
-        raise SettingsError(f"{unknown[0]}: no such setting (see .env.example)")
+    env_file = Settings.model_config.get("env_file")
+    places = {"": list(os.environ)}
+    if isinstance(env_file, Path) and env_file.is_file():
+        places[f" in {env_file.name}"] = _names_in(env_file)
+    for place, names in places.items():
+        for name in sorted(names):
+            if name.upper().startswith("REELGRAPH_") and name.upper() not in {*variables(), *_OF_COMPOSE}:
+                raise SettingsError(f"{name}: no such setting{place} (see .env.example)")
     try:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError(explain(error)) from error
     return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+
+def _names_in(env_file: Path) -> list[str]:
+    try:
+        return list(dotenv_values(env_file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{env_file.name}: cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -277,27 +293,15 @@ def get_settings() -> Settings:
     return load_settings()
 
 
-def telemetry_off() -> dict[str, str]:
-    """Environment that silences every package's telemetry and update check; every process we start gets it."""
-    return {
-        "DO_NOT_TRACK": "1",
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "GX_ANALYTICS_ENABLED": "false",
-        "DVC_NO_ANALYTICS": "1",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        # Not telemetry, but as unasked for: links and progress bars in the log of every run.
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "GIT_PYTHON_REFRESH": "quiet",
-    }
+def reach_loopback_directly() -> None:
+    """Let no HTTP client of this process send a request for our own servers to a proxy. For entry points."""
+    os.environ.update(no_proxy(os.environ))
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """What a child process needs to see the same settings, wherever it runs: the inherited environment, every
     value of `settings` spelled out."""
-    env = {**os.environ, **telemetry_off()}
+    env = {**os.environ, **no_proxy(os.environ), **telemetry_off()}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if value is not None:

@@ -150,12 +150,13 @@ def test_a_remote_that_cannot_be_written_is_named(home: Settings, tmp_path: Path
     assert track(home, home.training_set_dir).pushed
 
 
-def test_an_object_store_whose_plugin_is_missing_is_named(new_settings: NewSettings) -> None:
-    settings = new_settings(object_store="s3://bucket/prefix/")
-    assert remote_url(settings) == "s3://bucket/prefix/dvc"
-    fill(settings.training_set_dir, "one")
-    with pytest.raises(PushError, match=r"did not reach s3://bucket/prefix/dvc: .*dvc-s3"):
-        track(settings, settings.training_set_dir)
+def test_a_remote_whose_plugin_is_missing_is_named(home: Settings) -> None:
+    with pytest.raises(PushError, match=r"did not reach s3://bucket/dvc: .*dvc-s3"):
+        track(home, home.training_set_dir, "s3://bucket/dvc")
+
+
+def test_the_remote_is_in_the_home_unless_named(home: Settings) -> None:
+    assert remote_url(home) == f"{home.home}/objects/dvc"
 
 
 HOLD = textwrap.dedent(

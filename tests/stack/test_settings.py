@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from stack.process_environment import no_proxy
 from stack.settings import (
     PROJECT_ROOT,
     Settings,
@@ -86,7 +90,27 @@ def test_dagster_and_mlflow_get_databases_of_their_own_on_the_server_of_database
         ("DATABASE_URL", "mysql://root:hunter2@db/x", "must look like postgresql://"),
         ("DATABASE_URL", "nonsense", "must look like postgresql://"),
         ("REDIS_URL", "http://cache", "must look like redis://"),
+        (
+            "CLICKHOUSE_URL",
+            "http://ch:hunter2/reels",
+            "must look like http://user:password@host:8123/database",
+        ),
+        ("DATABASE_URL", "postgresql://u:hunter2@db:port/x", "must look like postgresql://"),
+        ("REDIS_URL", "redis://", "must look like redis://:password@host:6379/0"),
+        ("REDIS_URL", "redis://:hunter2@cache/first", "must look like redis://:password@host:6379/0"),
         ("MLFLOW_TRACKING_URI", "./mlruns", "a tracking server, not a folder"),
+        ("MLFLOW_TRACKING_URI", "http://", "must look like http://host:5000"),
+        ("MLFLOW_TRACKING_URI", "http://me:hunter2@/x", "must look like http://host:5000"),
+        ("REELGRAPH_ENDPOINT_URL", "endpoint:8000", "must look like http://host:8000"),
+        ("REELGRAPH_PUBLIC_MLFLOW_URL", "http:///x", "must look like http://host:8000"),
+        ("REELGRAPH_BIND_HOST", "every where", "must be an IP address or a host name"),
+        ("REELGRAPH_BIND_HOST", "999.1.1.1", "like 127.0.0.1, ::1 or db.example (got '999.1.1.1')"),
+        ("REELGRAPH_CODE_SERVER_HOST", "http://code", "must be an IP address or a host name"),
+        ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "postgres", "must look like host:5432"),
+        ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "postgres:70000", "must look like host:5432"),
+        ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "postgres:", "must look like host:5432"),
+        ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "::1:5432", "must look like host:5432"),
+        ("REELGRAPH_SEED", "-1", "greater than or equal to 0 (got '-1')"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(
@@ -104,7 +128,9 @@ def test_a_bad_value_is_named_with_what_it_must_be(
 
 def test_two_services_on_one_port_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REELGRAPH_MLFLOW_PORT", "3000")
-    with pytest.raises(SettingsError, match=r"REELGRAPH_DAGSTER_PORT and REELGRAPH_MLFLOW_PORT are both 3000"):
+    with pytest.raises(
+        SettingsError, match=r"REELGRAPH_DAGSTER_PORT and REELGRAPH_MLFLOW_PORT are both 3000"
+    ):
         load_settings()
 
 
@@ -112,6 +138,138 @@ def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REELGRAPH_DAGSTER_PROT", "3001")
     with pytest.raises(SettingsError, match="REELGRAPH_DAGSTER_PROT: no such setting"):
         load_settings()
+
+
+def in_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
+    (tmp_path / ".env").write_bytes(text if isinstance(text, bytes) else text.encode())
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+
+
+def test_a_misspelt_setting_in_the_env_file_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_env_file(tmp_path, monkeypatch, "REELGRAPH_SEED=3\nexport REELGRAPH_SEEED='4'\nOTHER=1\n")
+    with pytest.raises(
+        SettingsError, match=r"^REELGRAPH_SEEED: no such setting in \.env \(see \.env\.example\)$"
+    ):
+        load_settings()
+    in_env_file(tmp_path, monkeypatch, "REELGRAPH_SEED=3\nOTHER=1\n#REELGRAPH_NOT=1\n")
+    assert load_settings().seed == 3
+    in_env_file(tmp_path, monkeypatch, b"REELGRAPH_SEED=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"^\.env: cannot be read: 'utf-8' codec"):
+        load_settings()
+
+
+def test_what_only_compose_reads_may_be_in_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_compose = re.findall(r"\$\{(REELGRAPH_\w+)", (PROJECT_ROOT / "docker-compose.yml").read_text())
+    assert "REELGRAPH_DATA_FOLDER" in of_compose
+    lines = {f"{name}={'INFO' if name.endswith('LEVEL') else ''}" for name in of_compose}
+    in_env_file(tmp_path, monkeypatch, "\n".join([*lines, "POSTGRES_PASSWORD=hunter2"]))
+    assert load_settings().log_level == "INFO"
+
+
+def test_the_example_names_every_setting_a_person_needs_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (PROJECT_ROOT / ".env.example").read_text()
+    named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
+    assert named <= set(variables())
+    tests_or_containers = {
+        "REELGRAPH_TEST_DATA",
+        "REELGRAPH_CODE_SERVER_HOST",
+        "REELGRAPH_FEATURE_WINDOW_DAYS",
+    }
+    assert set(variables()) - named == tests_or_containers
+    in_env_file(
+        tmp_path, monkeypatch, re.sub(r"^#(?=[A-Z_]+=)", "", text.replace("...", "me@db/x"), flags=re.M)
+    )
+    assert load_settings().redis_url == "redis://:password@redis.example:6379/0"
+
+
+@pytest.mark.parametrize("value", ["postgres:5432", "10.0.0.3:5432", "[::1]:5432"])
+def test_postgres_may_have_another_address_for_clickhouse(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", value)
+    assert load_settings().postgres_from_clickhouse == value
+
+
+@pytest.mark.parametrize(
+    ("bind_host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("192.0.2.7", "192.0.2.7"), ("fd00::7", "[fd00::7]")],
+)
+def test_our_urls_follow_the_address_that_is_bound(
+    bind_host: str, reached: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REELGRAPH_BIND_HOST", bind_host)
+    settings = load_settings()
+    assert settings.endpoint_url == f"http://{reached}:8000"
+    assert settings.dagster_url == f"http://{reached}:3000"
+    assert settings.mlflow_tracking_uri == settings.mlflow_ui_url == f"http://{reached}:5000"
+
+
+def test_links_to_mlflow_open_in_a_browser_and_hold_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example:5001/ui/")
+    assert load_settings().mlflow_tracking_uri == "https://me:hunter2@mlflow.example:5001/ui"
+    assert load_settings().mlflow_ui_url == "https://mlflow.example:5001/ui"
+    monkeypatch.setenv("REELGRAPH_PUBLIC_MLFLOW_URL", "https://mlflow.public/")
+    assert load_settings().mlflow_ui_url == "https://mlflow.public"
+
+
+def test_the_endpoint_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELGRAPH_ENDPOINT_URL", "http://endpoint:8000/")
+    assert load_settings().endpoint_url == "http://endpoint:8000"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "corp.example"}, "corp.example,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "a, localhost", "NO_PROXY": "b"}, "a,localhost,b,127.0.0.1,::1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_loopback_is_exempt_from_proxies_and_so_stays_what_was(given: dict[str, str], expected: str) -> None:
+    assert no_proxy(given) == {"NO_PROXY": expected, "no_proxy": expected}
+
+
+CALLS_LOOPBACK = """
+import sys, httpx, requests
+from stack.settings import reach_loopback_directly
+if sys.argv[2] == "early":
+    reach_loopback_directly()
+print(httpx.get(sys.argv[1]).text, requests.get(sys.argv[1], timeout=5).text)
+"""
+
+
+@pytest.mark.parametrize("how", ["early", "child"])
+def test_clients_reach_loopback_although_a_proxy_is_named(
+    how: str, new_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"here")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody listens there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    environment = child_environment(new_settings()) if how == "child" else dict(os.environ)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        command = [sys.executable, "-c", CALLS_LOOPBACK, url, how]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert (done.stdout, done.returncode) == ("here here\n", 0), done.stderr[-500:]
 
 
 def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
