@@ -200,12 +200,12 @@ def run_url(settings: Settings, run_id: str) -> str:
     """The run's page in the MLflow UI."""
     with client_of(settings) as client, missing_is(RegistryError, f"run {run_id} is gone"):
         experiment_id = client.get_run(run_id).info.experiment_id
-    return f"{settings.mlflow_tracking_uri}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{settings.mlflow_ui_url}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def model_url(settings: Settings, version: int | None = None) -> str:
     """The registered model's page in the MLflow UI, or one version's."""
-    page = f"{settings.mlflow_tracking_uri}/#/models/{MODEL_NAME}"
+    page = f"{settings.mlflow_ui_url}/#/models/{MODEL_NAME}"
     return page if version is None else f"{page}/versions/{version}"
 
 

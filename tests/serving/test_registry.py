@@ -216,11 +216,12 @@ def test_a_model_that_cannot_be_read_leaves_a_failed_run_and_no_version(settings
 
 def test_links_lead_into_the_ui(settings, tmp_path):
     version = register(settings, tmp_path)
-    uri = settings.mlflow_tracking_uri
-    assert registry.run_url(settings, version.run_id).startswith(f"{uri}/#/experiments/")
-    assert registry.run_url(settings, version.run_id).endswith(f"/runs/{version.run_id}")
-    assert registry.model_url(settings) == f"{uri}/#/models/recommender"
-    assert registry.model_url(settings, 3) == f"{uri}/#/models/recommender/versions/3"
+    shown = settings.model_copy(update={"public_mlflow_url": "https://mlflow.public"})
+    for given, uri in ((settings, settings.mlflow_tracking_uri), (shown, "https://mlflow.public")):
+        assert registry.run_url(given, version.run_id).startswith(f"{uri}/#/experiments/")
+        assert registry.run_url(given, version.run_id).endswith(f"/runs/{version.run_id}")
+        assert registry.model_url(given) == f"{uri}/#/models/recommender"
+        assert registry.model_url(given, 3) == f"{uri}/#/models/recommender/versions/3"
 
 
 def test_a_server_that_is_down_is_said_at_once():
