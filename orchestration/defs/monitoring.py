@@ -8,7 +8,6 @@ from orchestration.files import keep_newest
 from orchestration.metadata import latest_metadata, markdown_table
 from orchestration.resources import Stores
 
-
 KEPT_REPORTS = 100  # of about 4 MB
 
 
