@@ -1,7 +1,8 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs reset repro test lint format bench-clickhouse bench-demo bench-idle clean
+.PHONY: help install demo up down status logs reset repro test lint format clean \
+        bench-clickhouse bench-demo bench-recovery
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
@@ -49,8 +50,7 @@ reset: $(INSTALLED) ## delete all state (asks first; YES=1 does not)
 repro: $(INSTALLED) ## train and judge again from the tracked training set, outside Dagster
 	@$(RUN) -m orchestration.cli repro
 
-test: $(INSTALLED) ## all tests, with coverage (own ports and folders; a stack may be up)
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+test: lint ## lint, types and all tests, with coverage (own ports and folders; a stack may be up)
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 	@$(RUN) -m coverage combine -q 2>/dev/null || true
