@@ -44,7 +44,8 @@ def _disk(home: Path) -> list[str]:
 def port_problem(service: Service, port: int) -> list[str]:
     """Empty if `service` can listen on `port`, else one line: who has it and what to change."""
     try:
-        with socket.socket() as probe:
+        family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, for TIME_WAIT
             probe.bind((service.host, port))
     except OSError as error:

@@ -9,7 +9,8 @@ from stack.postgres import ensure_databases, postgres_command, prepare_postgres
 from stack.postgres_user import postgres_identity
 from stack.redis_server import redis_command
 from stack.service import Service
-from stack.settings import LOOPBACK, PROJECT_ROOT, Settings
+from stack.setting_values import without_credentials
+from stack.settings import LOOPBACK, PROJECT_ROOT, Settings, reached_at
 
 # The BentoML service, as `bentoml serve` takes it.
 ENDPOINT_SERVICE = "serving.service:RecommenderService"
@@ -34,7 +35,7 @@ def declared_services(settings: Settings) -> list[Service]:
     services = [*stores, _bootstrap(here)]
     if settings.mlflow_embedded:
         services.append(_mlflow(settings, here))
-    return [*services, _endpoint(settings, here), *_dagster(settings)]
+    return [*services, _endpoint(settings, here), *_dagster(settings, here)]
 
 
 def _python(*arguments: str) -> tuple[str, ...]:
@@ -100,18 +101,22 @@ def _bootstrap(here: set[str]) -> Service:
 
 def _mlflow(settings: Settings, here: set[str]) -> Service:
     artifacts = settings.objects_dir / "mlflow"
-    stores = ("--backend-store-uri", settings.mlflow_database_url, "--artifacts-destination", str(artifacts))
     address = ("--host", settings.bind_host, "--port", str(settings.mlflow_port), "--workers", "1")
     return Service(
         name="mlflow",
-        command=_python("mlflow", "server", *address, *stores),
+        command=_python("mlflow", "server", *address, "--artifacts-destination", str(artifacts)),
         requires=_among(here, "postgres"),
-        probe=HttpProbe(LOOPBACK, settings.mlflow_port, "/health"),
+        probe=HttpProbe(settings.local_host, settings.mlflow_port, "/health"),
         port=settings.mlflow_port,
         host=settings.bind_host,
         port_variable="REELGRAPH_MLFLOW_PORT",
-        url=settings.mlflow_tracking_uri,
-        environment={**_SMALL, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        url=settings.mlflow_ui_url,
+        environment={
+            **_SMALL,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # Not as an argument: everybody on the machine sees those.
+            "MLFLOW_BACKEND_STORE_URI": settings.mlflow_database_url,
+        },
         prepare=lambda: artifacts.mkdir(parents=True, exist_ok=True),
     )
 
@@ -122,18 +127,22 @@ def _endpoint(settings: Settings, here: set[str]) -> Service:
         name="endpoint",
         command=_python("bentoml", "serve", ENDPOINT_SERVICE, *address),
         requires=("bootstrap", *_among(here, "redis")),
-        probe=HttpProbe(LOOPBACK, settings.endpoint_port, "/health"),
+        probe=HttpProbe(settings.local_host, settings.endpoint_port, "/health"),
         port=settings.endpoint_port,
         host=settings.bind_host,
         port_variable="REELGRAPH_ENDPOINT_PORT",
-        url=settings.endpoint_url,
+        url=without_credentials(settings.endpoint_url),
         environment=_SMALL,
         prepare=lambda: settings.bentoml_home.mkdir(parents=True, exist_ok=True),
     )
 
 
-def _dagster(settings: Settings) -> list[Service]:
-    """One process holds the code; the webserver and the daemon ask it, and runs are its children."""
+def _dagster(settings: Settings, here: set[str]) -> list[Service]:
+    """One process holds the code; the webserver and the daemon ask it, and runs are its children.
+
+    All three keep their records in Postgres and end without it: they wait for it rather than die of it.
+    """
+    storage = _among(here, "postgres")
     workspace = ("-w", str(PROJECT_ROOT / "workspace.yaml"))
     code_address = ("--host", settings.code_server_host, "--port", str(settings.code_server_port))
     code = Service(
@@ -144,11 +153,12 @@ def _dagster(settings: Settings) -> list[Service]:
             # Runs start as this interpreter's `-m dagster`, whatever PATH says.
             "--use-python-environment-entry-point",
         ),
-        requires=("bootstrap",),
-        probe=Http2Probe(settings.code_server_port),
+        requires=("bootstrap", *storage),
+        probe=Http2Probe(settings.code_server_port, reached_at(settings.code_server_host)),
         port=settings.code_server_port,
+        host=settings.code_server_host,
         port_variable="REELGRAPH_CODE_SERVER_PORT",
-        url=f"grpc://{LOOPBACK}:{settings.code_server_port}",
+        url=f"grpc://{reached_at(settings.code_server_host)}:{settings.code_server_port}",
         prepare=lambda: _write_dagster_yaml(settings),
         stop_children=True,  # the runs: they end as interrupted, and say so to Dagster
         stop_grace_s=30,
@@ -157,8 +167,8 @@ def _dagster(settings: Settings) -> list[Service]:
     web = Service(
         name="dagster-webserver",
         command=_python("dagster_webserver", *web_address, *workspace),
-        requires=("dagster-code",),
-        probe=HttpProbe(LOOPBACK, settings.dagster_port, "/server_info"),
+        requires=("dagster-code", *storage),
+        probe=HttpProbe(settings.local_host, settings.dagster_port, "/server_info"),
         port=settings.dagster_port,
         host=settings.bind_host,
         port_variable="REELGRAPH_DAGSTER_PORT",
@@ -170,8 +180,8 @@ def _dagster(settings: Settings) -> list[Service]:
         name="dagster-daemon",
         command=_python("dagster._daemon", "run", *workspace),
         # After the webserver: both create Dagster's tables when there are none, and can't at once.
-        requires=("dagster-webserver",),
-        probe=DagsterDaemonProbe(settings.dagster_port),
+        requires=("dagster-webserver", *storage),
+        probe=DagsterDaemonProbe(settings.dagster_port, host=settings.local_host),
         environment=_SMALL,
         prepare=lambda: _write_dagster_yaml(settings),
     )

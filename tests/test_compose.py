@@ -5,8 +5,12 @@
 
 import importlib.util
 import json
+import os
 import re
 import stat
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +18,11 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 import yaml
+from redis import AuthenticationError, Redis
 
 from stack.container import find_service
+from stack.health import TcpProbe
+from stack.redis_server import redis_binary
 from stack.settings import PROJECT_ROOT, Settings, load_settings, variables
 
 SECRETS = {
@@ -32,9 +39,11 @@ class MissingVariableError(Exception):
 
 
 def interpolate(text: str, environment: dict[str, str]) -> str:
-    """`${NAME}` with `:-default`, `:+instead` and `:?message`, as Compose replaces them."""
+    """`${NAME}` with `:-default`, `:+instead` and `:?message`, and `$$`, as Compose replaces them."""
 
     def replace(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
         name, operator, word = match["name"], match["operator"], match["word"]
         value = environment.get(name, "")
         if operator == ":?" and not value:
@@ -45,7 +54,7 @@ def interpolate(text: str, environment: dict[str, str]) -> str:
             return word if value else ""
         return value
 
-    return re.sub(r"\$\{(?P<name>\w+)(?:(?P<operator>:[-+?])(?P<word>[^}]*))?\}", replace, text)
+    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:[-+?])(?P<word>[^}]*))?\}", replace, text)
 
 
 def compose(**environment: str) -> dict[str, Any]:
@@ -105,6 +114,8 @@ def test_the_environment_of_each_service_turns_every_embedded_server_off(
     assert settings.dagster_database_url.endswith("@postgres:5432/dagster")
     assert settings.mlflow_database_url.endswith("@postgres:5432/mlflow")
     assert settings.redis_url == "redis://:redis-secret@redis:6379/0"
+    assert settings.endpoint_url == "http://endpoint:8000"
+    assert settings.mlflow_ui_url == "http://127.0.0.1:5000"
     assert settings.home == Path("/var/lib/reelgraph")
     assert settings.data is None
     assert settings.code_server_host == ("0.0.0.0" if name == "dagster-code" else "dagster-code")
@@ -127,6 +138,49 @@ def test_each_command_runs_a_service_that_is_declared_for_its_settings(
         assert declared.command[
             max(i for i, word in enumerate(declared.command) if word in ("--host", "-h")) + 1
         ] == ("0.0.0.0")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_password_is_an_argument_of_a_process(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = compose()["services"]
+    assert not [s for s in SECRETS.values() for each in content.values() if s in str(each.get("command"))]
+    assert not [
+        s
+        for s in SECRETS.values()
+        if s in str(find_service(settings_of(content[name], monkeypatch), name).command)
+    ]
+
+
+def test_redis_takes_its_password_from_stdin(tmp_path: Path, new_settings: Callable[..., Settings]) -> None:
+    """The command as Compose runs it, with the server of the wheel and on a port of its own."""
+    redis = compose()["services"]["redis"]
+    port = new_settings().redis_port
+    shell, flag, script = redis["command"]
+    script = script.replace("EOF\nrequirepass", f"EOF\nport {port}\nbind 127.0.0.1\nrequirepass")
+    path = f"{redis_binary().parent}:{os.environ['PATH']}"
+    server = subprocess.Popen(
+        [shell, flag, script],
+        cwd=tmp_path,
+        env={**redis["environment"], "PATH": path},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while TcpProbe(port).check() is not None:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert "redis-secret" not in Path(f"/proc/{server.pid}/cmdline").read_text()
+        client = Redis(port=port)
+        with pytest.raises(AuthenticationError):
+            client.ping()
+        authenticated = Redis(port=port, password="redis-secret")
+        assert authenticated.config_get("appendonly") == {"appendonly": "yes"}
+        server.terminate()  # the shell is gone: the server itself gets it, and ends in order
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_nothing_is_published_beyond_loopback() -> None:

@@ -90,6 +90,38 @@ def test_what_runs_elsewhere_is_not_started(new_settings: Callable[..., Settings
     assert services["bootstrap"].requires == ()
 
 
+def test_what_keeps_its_records_in_postgres_waits_for_it(new_settings: Callable[..., Settings]) -> None:
+    services = {each.name: each for each in declared_services(new_settings())}
+    needing = {name for name, each in services.items() if "postgres" in each.requires}
+    assert needing == {"bootstrap", "mlflow", "dagster-code", "dagster-webserver", "dagster-daemon"}
+    assert "redis" in services["endpoint"].requires
+
+
+def test_probes_and_urls_follow_the_bound_address(new_settings: Callable[..., Settings]) -> None:
+    settings = new_settings(bind_host="::", code_server_host="192.0.2.7")
+    services = {each.name: each for each in declared_services(settings)}
+    for name in ("mlflow", "endpoint", "dagster-webserver", "dagster-daemon"):
+        assert services[name].probe.host == "::1"  # type: ignore[attr-defined]
+    assert services["dagster-webserver"].url == f"http://[::1]:{settings.dagster_port}"
+    assert services["dagster-code"].probe.host == "192.0.2.7"  # type: ignore[attr-defined]
+    assert services["dagster-code"].host == "192.0.2.7"
+    assert port_problem(services["endpoint"], settings.endpoint_port) == []
+
+
+def test_a_password_is_in_no_argument_and_no_url_that_is_shown(new_settings: Callable[..., Settings]) -> None:
+    settings = new_settings(
+        CLICKHOUSE_URL="http://me:hunter2@ch:8123/reelgraph",
+        DATABASE_URL="postgresql://me:hunter2@db/reelgraph",
+        REDIS_URL="redis://:hunter2@cache",
+        REELGRAPH_ENDPOINT_URL="http://me:hunter2@endpoint:8000",
+    )
+    services = {each.name: each for each in declared_services(settings)}
+    assert [s.name for s in services.values() if "hunter2" in " ".join(s.command) + s.url] == []
+    assert services["endpoint"].url == "http://endpoint:8000"
+    kept = services["mlflow"].environment["MLFLOW_BACKEND_STORE_URI"]
+    assert kept == "postgresql+psycopg2://me:hunter2@db/mlflow"
+
+
 def test_every_port_of_the_settings_is_a_services_own(new_settings: Callable[..., Settings]) -> None:
     settings = new_settings()
     declared = {s.port_variable: s.port for s in declared_services(settings) if s.port}
