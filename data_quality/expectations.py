@@ -5,6 +5,7 @@ GX answers in an order of its own, with values of many shapes; a report here is 
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.report import Failure, ValidationReport
-from data_quality.training_set import INTERACTIONS_FILE, INTERACTIONS_SCHEMA, META_FILE, VIDEOS_FILE
+from data_quality.training_set import (
+    INTERACTIONS_FILE,
+    INTERACTIONS_SCHEMA,
+    MET_FILE,
+    MET_SCHEMA,
+    META_FILE,
+    VIDEOS_FILE,
+)
 from data_quality.training_set_suite import (
     POSITIVES_SHARE,
     Statement,
+    met_statements,
     statements,
     type_errors,
     with_derived_columns,
@@ -38,10 +47,12 @@ def validate_training_set(
     meta: dict[str, Any] | None = None,
     *,
     video_ids: pa.Array | None = None,
+    met: pa.Table | None = None,
     floor: int = 1,
     positives_share: tuple[float, float] = POSITIVES_SHARE,
 ) -> ValidationReport:
-    """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids).
+    """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids, and
+    the pairs met).
 
     Wrong columns or types end the check there: the rest would only repeat it.
     Raises `TrainingSetIncompleteError`, `ExpectationBrokenError`.
@@ -51,34 +62,37 @@ def validate_training_set(
             raise TypeError("a table needs its meta: the window and the filter it was made with")
         interactions = source
     else:
-        interactions, meta, video_ids = _read_folder(source)
-    columns_report = _check_columns(interactions.schema)
-    if columns_report.failures:
-        return columns_report
+        interactions, meta, video_ids, met = _read_folder(source)
+    columns = _check_columns(interactions.schema, INTERACTIONS_SCHEMA)
+    if met is not None:
+        columns = _together(columns, _check_columns(met.schema, MET_SCHEMA))
+    if columns.failures:
+        return columns
     try:
+        as_of = _time(meta["as_of"])
         suite = statements(
             window_start=_time(meta["window_start"]),
-            as_of=_time(meta["as_of"]),
+            as_of=as_of,
             min_ratio=float(meta["min_watch_time_ratio"]),
             floor=floor,
             positives_share=positives_share,
             with_catalogue=video_ids is not None,
+            with_met=met is not None,
         )
     except KeyError as error:
         raise TrainingSetIncompleteError(f"{META_FILE} lacks {error}") from error
-    report = run_suite(with_derived_columns(interactions, video_ids), suite)
+    report = columns
+    if met is not None:
+        of_met = run_suite(met.to_pandas(strings_to_categorical=True), met_statements(as_of))
+        report = _together(report, of_met)
+    report = _together(report, run_suite(with_derived_columns(interactions, video_ids, met), suite))
     statistics = {
         "rows": interactions.num_rows,
-        "evaluated": columns_report.evaluated + report.evaluated,
+        "evaluated": report.evaluated,
         "failed": len(report.failures),
         "recorded_rows": float(meta.get("rows", interactions.num_rows)),
     }
-    return ValidationReport(
-        success=report.success,
-        evaluated=columns_report.evaluated + report.evaluated,
-        failures=report.failures,
-        statistics=statistics,
-    )
+    return replace(report, statistics=statistics)
 
 
 def run_suite(frame: pd.DataFrame, suite: list[Statement]) -> ValidationReport:
@@ -125,6 +139,10 @@ def _report(evaluated: int, failures: list[Failure], statistics: dict[str, float
     )
 
 
+def _together(one: ValidationReport, other: ValidationReport) -> ValidationReport:
+    return _report(one.evaluated + other.evaluated, [*one.failures, *other.failures], {})
+
+
 def _raise_if_broken(statement: Statement, info: dict[str, Any]) -> None:
     details = [info] if "raised_exception" in info else list(info.values())
     for detail in details:
@@ -148,27 +166,28 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _check_columns(schema: pa.Schema) -> ValidationReport:
+def _check_columns(schema: pa.Schema, expected_schema: pa.Schema) -> ValidationReport:
     """The columns and their Arrow types, which pandas would blur (a nullable integer becomes a float)."""
     failures = [
         Failure("columns_have_their_types", name, "error", f"{found} instead of {expected}", ())
-        for name, (expected, found) in type_errors(schema).items()
+        for name, (expected, found) in type_errors(schema, expected_schema).items()
     ]
     failures += [
         Failure("columns_are_all_there", name, "error", "missing", ())
-        for name in INTERACTIONS_SCHEMA.names
+        for name in expected_schema.names
         if name not in schema.names
     ]
     return _report(2, failures, {})
 
 
-def _read_folder(directory: Path) -> tuple[pa.Table, dict[str, Any], pa.Array]:
-    for name in (INTERACTIONS_FILE, VIDEOS_FILE, META_FILE):
+def _read_folder(directory: Path) -> tuple[pa.Table, dict[str, Any], pa.Array, pa.Table]:
+    for name in (INTERACTIONS_FILE, VIDEOS_FILE, MET_FILE, META_FILE):
         if not (directory / name).is_file():
             raise TrainingSetIncompleteError(f"{directory} has no {name}")
     videos = pq.read_table(directory / VIDEOS_FILE, columns=["video_id"])
     meta = json.loads((directory / META_FILE).read_text())
-    return pq.read_table(directory / INTERACTIONS_FILE), meta, videos["video_id"].combine_chunks()
+    met = pq.read_table(directory / MET_FILE)
+    return pq.read_table(directory / INTERACTIONS_FILE), meta, videos["video_id"].combine_chunks(), met
 
 
 def _time(text: str) -> pd.Timestamp:

@@ -6,8 +6,7 @@ on the Dagster materialization, the MLflow run and the bundle. The same input gi
 the order and chunking of the rows that came in.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_quality.windows import Window, epoch_ms, from_epoch_ms, iso_ms
 from stack.atomic_folder import canonical_json, replace_folder
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ WINDOW_DAYS = 90  # contract R4
 
 INTERACTIONS_FILE = "interactions.parquet"
 VIDEOS_FILE = "videos.parquet"
+MET_FILE = "watched.parquet"
 META_FILE = "meta.json"
 
 _TIME = pa.timestamp("ms", tz="UTC")
@@ -35,6 +36,7 @@ INTERACTIONS_SCHEMA = pa.schema(
         ("user_id", pa.string()),
         ("video_id", pa.string()),
         ("started_at", _TIME),
+        ("ended_at", _TIME),  # of the session's last event: from then on all that the row says is known
         ("total_watch_time_ms", pa.int64()),
         ("video_duration_ms", pa.int64()),
         ("watch_time_ratio", pa.float64()),
@@ -60,13 +62,15 @@ VIDEOS_SCHEMA = pa.schema(
         ("like_count", pa.int64()),
     ]
 )
+MET_SCHEMA = pa.schema([("user_id", pa.string()), ("video_id", pa.string()), ("first_met_at", _TIME)])
 # A session may hold several videos (R1.2: its grain is session, user, video): the first two keys may tie.
 _ORDER = [(name, "ascending") for name in ("started_at", "session_id", "user_id", "video_id")]
 
 # A session still running at as_of would bring in watch time from after it.
 _INTERACTIONS = """
-SELECT session_id, user_id, video_id, toDateTime64(started_at, 3, 'UTC') AS started_at, total_watch_time_ms,
-       video_duration_ms, watch_time_ratio, rating, weight, is_positive
+SELECT session_id, user_id, video_id, toDateTime64(started_at, 3, 'UTC') AS started_at,
+       toDateTime64(ended_at, 3, 'UTC') AS ended_at, total_watch_time_ms, video_duration_ms,
+       watch_time_ratio, rating, weight, is_positive
 FROM interactions
 WHERE interactions.started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')
   AND interactions.started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
@@ -82,6 +86,13 @@ SELECT video_id, ifNull(creator_id, '') AS creator_id, ifNull(title, '') AS titl
        ifNull(view_count, 0) AS view_count, ifNull(like_count, 0) AS like_count
 FROM stg_videos
 """
+# Scrolled past counts as met: the feed will not show it again, so it is no candidate and no test either.
+_MET = """
+SELECT user_id, video_id, toDateTime64(min(watch_sessions.started_at), 3, 'UTC') AS first_met_at
+FROM watch_sessions
+WHERE watch_sessions.started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
+GROUP BY user_id, video_id
+"""
 
 
 class TrainingSetEmptyError(Exception):
@@ -90,39 +101,6 @@ class TrainingSetEmptyError(Exception):
 
 class NoEventsError(Exception):
     """There is no playback event yet, so the data has no clock."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """`[start, as_of)`, `days` long. Times are UTC, cut to the millisecond the stores keep."""
-
-    as_of: datetime
-    days: int
-
-    @property
-    def start(self) -> datetime:
-        return self.as_of - timedelta(days=self.days)
-
-    def milliseconds(self) -> tuple[int, int]:
-        return epoch_ms(self.start), epoch_ms(self.as_of)
-
-    def __str__(self) -> str:
-        return f"[{iso_ms(self.start)}, {iso_ms(self.as_of)})"
-
-
-def epoch_ms(moment: datetime) -> int:
-    """Milliseconds since 1970, exactly (`timestamp()` goes through a float). Naive times are refused."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} names no time zone")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def from_epoch_ms(milliseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-
-
-def iso_ms(moment: datetime) -> str:
-    return from_epoch_ms(epoch_ms(moment)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def data_clock(client: "Client") -> datetime:
@@ -160,6 +138,14 @@ def fetch_catalogue(client: "Client") -> pa.Table:
     return normalised_catalogue(client.query_arrow(_CATALOGUE))
 
 
+def fetch_met(client: "Client", *, as_of: datetime) -> pa.Table:
+    """Every (user, video) pair of a watch session that started before `as_of`, however long ago and however short.
+
+    Returns a table of `MET_SCHEMA`, sorted by user and video; `first_met_at` is the start of the pair's first session.
+    """
+    return normalised_met(client.query_arrow(_MET, parameters={"end_ms": epoch_ms(as_of)}))
+
+
 def watched_pairs(client: "Client") -> pa.Table:
     """`user_id, video_id` of every watch session ever, once each, sorted: what a feed must not show again."""
     table = client.query_arrow(
@@ -176,13 +162,21 @@ def normalised_catalogue(table: pa.Table) -> pa.Table:
     return _shaped(table, VIDEOS_SCHEMA).sort_by("video_id").combine_chunks()
 
 
+def normalised_met(table: pa.Table) -> pa.Table:
+    return (
+        _shaped(table, MET_SCHEMA)
+        .sort_by([(name, "ascending") for name in MET_SCHEMA.names])
+        .combine_chunks()
+    )
+
+
 def _shaped(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of `schema`, in its order and types. A lossy cast or a missing column raises."""
     return table.select(schema.names).cast(schema).replace_schema_metadata(None)
 
 
 def describe(
-    interactions: pa.Table, catalogue: pa.Table, window: Window, min_ratio: float, seed: int
+    interactions: pa.Table, catalogue: pa.Table, met: pa.Table, window: Window, min_ratio: float, seed: int
 ) -> dict[str, Any]:
     """The content of `meta.json`: the window, the filter and the counts."""
     return {
@@ -195,6 +189,7 @@ def describe(
         "videos": pc.count_distinct(interactions["video_id"]).as_py(),
         "positives": pc.sum(interactions["is_positive"]).as_py() or 0,
         "catalogue_videos": catalogue.num_rows,
+        "met_pairs": met.num_rows,
         "seed": seed,
     }
 
@@ -204,23 +199,27 @@ def write_training_set(
     interactions: pa.Table,
     catalogue: pa.Table,
     *,
+    met: pa.Table,
     as_of: datetime,
     window_days: int = WINDOW_DAYS,
     min_ratio: float = MIN_WATCH_TIME_RATIO,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Write the three files as one folder, whole or not at all; returns the content of `meta.json`.
+    """Write the four files as one folder, whole or not at all; returns the content of `meta.json`.
 
+    `met` are the pairs of `fetch_met`: a judge needs them to leave out of a list what a feed would leave out.
     Raises `TrainingSetEmptyError` when there is no row; the folder that was there stays.
     """
     window = Window(as_of, window_days)
     interactions = normalised_interactions(interactions)
     catalogue = normalised_catalogue(catalogue)
+    met = normalised_met(met)
     _refuse_empty(interactions, window, min_ratio)
-    meta = describe(interactions, catalogue, window, min_ratio, seed)
+    meta = describe(interactions, catalogue, met, window, min_ratio, seed)
     with replace_folder(directory) as folder:
         _write_parquet(interactions, folder / INTERACTIONS_FILE)
         _write_parquet(catalogue, folder / VIDEOS_FILE)
+        _write_parquet(met, folder / MET_FILE)
         (folder / META_FILE).write_bytes(canonical_json(meta))
     return meta
 

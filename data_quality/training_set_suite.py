@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_quality.report import Severity
-from data_quality.training_set import INTERACTIONS_SCHEMA
+from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA
 
 # The same formula in ClickHouse and here may differ in the last bits of a double, never by this much.
 TOLERANCE = 1e-9
@@ -37,11 +37,14 @@ class Statement:
     severity: Severity = "error"
 
 
-def with_derived_columns(interactions: pa.Table, video_ids: pa.Array | None = None) -> pd.DataFrame:
+def with_derived_columns(
+    interactions: pa.Table, video_ids: pa.Array | None = None, met: pa.Table | None = None
+) -> pd.DataFrame:
     """The table as pandas, plus the columns of errors the statements speak of.
 
     `unknown_video` (with `video_ids`) is the id where the catalogue lacks it, else null. Handing GX the ids
     as a value set instead costs more than all the rest: it copies the set at every step.
+    `met_by_then` (with `met`) says whether the pair was first met when the row started, or before.
     """
     # GX copies the frame for each column it looks at: ids as categories make that five times faster.
     frame = interactions.to_pandas(strings_to_categorical=True)
@@ -55,18 +58,27 @@ def with_derived_columns(interactions: pa.Table, video_ids: pa.Array | None = No
     frame["positive_disagrees"] = frame["is_positive"] != (
         (ratio >= POSITIVE_RATIO) | (interactions_given > 0.5)
     )
+    elapsed_ms = (frame["ended_at"] - frame["started_at"]) // pd.Timedelta(milliseconds=1)
+    frame["time_after_the_play_ms"] = elapsed_ms - frame["total_watch_time_ms"]
     frame["positive_share"] = frame["is_positive"].astype(float)
     if video_ids is not None:
         known = pc.is_in(interactions["video_id"], value_set=video_ids).to_numpy(zero_copy_only=False)
         frame["unknown_video"] = frame["video_id"].where(~known, None)
+    if met is not None:
+        pair = ["user_id", "video_id"]
+        once = met.to_pandas().drop_duplicates(pair)  # a repeated pair is another statement's finding
+        first = interactions.select(pair).to_pandas().merge(once, on=pair, how="left")
+        frame["met_by_then"] = (first["first_met_at"] <= frame["started_at"]).to_numpy()  # never met: false
     return frame
 
 
-def type_errors(schema: pa.Schema) -> dict[str, tuple[str, str]]:
+def type_errors(
+    schema: pa.Schema, expected_schema: pa.Schema = INTERACTIONS_SCHEMA
+) -> dict[str, tuple[str, str]]:
     """`{column: (expected type, found type)}` of the columns that are there with another type."""
     return {
         expected.name: (str(expected.type), str(schema.field(expected.name).type))
-        for expected in INTERACTIONS_SCHEMA
+        for expected in expected_schema
         if expected.name in schema.names and schema.field(expected.name).type != expected.type
     }
 
@@ -79,6 +91,7 @@ def statements(
     floor: int,
     positives_share: tuple[float, float] = POSITIVES_SHARE,
     with_catalogue: bool = False,
+    with_met: bool = False,
 ) -> list[Statement]:
     """The suite for a set of this window. `floor` is the least number of rows."""
     between = "ExpectColumnValuesToBeBetween"
@@ -105,6 +118,8 @@ def statements(
             between,
             {"min_value": window_start, "max_value": as_of, "strict_max": True},
         ),
+        Statement("sessions_end_inside_the_window", "ended_at", between, {"max_value": as_of}),
+        Statement("sessions_end_after_the_play", "time_after_the_play_ms", between, {"min_value": 0}),
         Statement("rows_are_in_order_of_time", "started_at", "ExpectColumnValuesToBeIncreasing"),
         Statement(
             "ratio_is_above_the_filter",
@@ -142,4 +157,35 @@ def statements(
                 severity="warning",
             )
         )
+    if with_met:
+        suite.append(
+            Statement(
+                "what_was_played_was_met",
+                "met_by_then",
+                "ExpectColumnValuesToNotBeInSet",
+                {"value_set": [False]},
+            )
+        )
     return suite
+
+
+def met_statements(as_of: datetime) -> list[Statement]:
+    """The suite for `watched.parquet` of a set made at `as_of`."""
+    return [
+        *(
+            Statement("nothing_is_missing", name, "ExpectColumnValuesToNotBeNull")
+            for name in MET_SCHEMA.names
+        ),
+        Statement(
+            "one_row_per_user_and_video",
+            "user_id, video_id",
+            "ExpectCompoundColumnsToBeUnique",
+            {"column_list": ["user_id", "video_id"]},
+        ),
+        Statement(
+            "nothing_was_met_in_the_future",
+            "first_met_at",
+            "ExpectColumnValuesToBeBetween",
+            {"max_value": as_of, "strict_max": True},
+        ),
+    ]

@@ -17,6 +17,7 @@ UNKNOWN_MS = -1
 
 INTERACTIONS_FILE = "interactions.parquet"
 VIDEOS_FILE = "videos.parquet"
+WATCHED_FILE = "watched.parquet"
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
@@ -41,6 +42,12 @@ def _ids(table: pa.Table, column: str, where: str) -> Ids:
     return np.asarray(values.to_pylist(), dtype=np.str_) if len(values) else np.empty(0, dtype="<U1")
 
 
+def _refuse_nulls(table: pa.Table, columns: list[str], where: str) -> None:
+    for column in columns:
+        if table[column].null_count:
+            raise TrainingSetError(f"{where}: {column} is null in a row")
+
+
 def _text(table: pa.Table, column: str) -> Ids:
     values = pc.fill_null(table[column].cast(pa.string()), "").to_pylist()
     return np.asarray(values, dtype=np.str_) if values else np.empty(0, dtype="<U1")
@@ -55,13 +62,15 @@ def _epoch_ms(column: pa.ChunkedArray) -> NDArray[np.int64]:
 class Interactions:
     """One row per watch session, oldest first. All arrays have shape (n,).
 
-    `started_at_ms` is epoch milliseconds UTC, `ratings` are 0-5 (R4), `weights` >= 0 say how strong the evidence
-    of interest is, `positives` whether it counts as interest at all.
+    `started_at_ms` and `ended_at_ms` are epoch milliseconds UTC. What a row says (watch time, likes) is known from
+    its end on: who asks at time t may use rows with `ended_at_ms` < t alone. `ratings` are 0-5 (R4), `weights` >= 0
+    say how strong the evidence of interest is, `positives` whether it counts as interest at all.
     """
 
     user_ids: Ids
     video_ids: Ids
     started_at_ms: NDArray[np.int64]
+    ended_at_ms: NDArray[np.int64]
     ratings: NDArray[np.float32]
     weights: NDArray[np.float32]
     positives: NDArray[np.bool_]
@@ -70,6 +79,8 @@ class Interactions:
         lengths = {name: len(value) for name, value in vars(self).items()}
         if len(set(lengths.values())) > 1:
             raise TrainingSetError(f"columns differ in length: {lengths}")
+        if (self.ended_at_ms < self.started_at_ms).any():
+            raise TrainingSetError("ended_at: a row ends before it starts")
         for name in ("ratings", "weights"):
             values = getattr(self, name)
             if not np.isfinite(values).all() or (values < 0).any():
@@ -86,20 +97,49 @@ class Interactions:
     def from_parquet(cls, path: Path) -> Self:
         """Read `interactions.parquet`; raises `TrainingSetError` naming the file and the column."""
         path = Path(path)
-        table = _read(path, ["user_id", "video_id", "started_at", "rating", "weight", "is_positive"])
-        for column in ("started_at", "rating", "weight", "is_positive"):
-            if table[column].null_count:
-                raise TrainingSetError(f"{path.name}: {column} is null in a row")
+        values = ["started_at", "ended_at", "rating", "weight", "is_positive"]
+        table = _read(path, ["user_id", "video_id", *values])
+        _refuse_nulls(table, values, path.name)
         rows = cls(
             user_ids=_ids(table, "user_id", path.name),
             video_ids=_ids(table, "video_id", path.name),
             started_at_ms=_epoch_ms(table["started_at"]),
+            ended_at_ms=_epoch_ms(table["ended_at"]),
             ratings=table["rating"].to_numpy().astype(np.float32),
             weights=table["weight"].to_numpy().astype(np.float32),
             positives=table["is_positive"].to_numpy().astype(np.bool_),
         )
         # SGD visits rows in this order, so it is part of the result; the file promises it, a stable sort keeps it.
         return rows.take(np.argsort(rows.started_at_ms, kind="stable"))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Every (user, video) pair that was ever met, once, with the time of the first meeting; all arrays (n,).
+
+    Scrolled past is met: it holds far more pairs than the interactions, and a feed leaves out all of them.
+    """
+
+    user_ids: Ids
+    video_ids: Ids
+    first_met_ms: NDArray[np.int64]
+
+    @classmethod
+    def from_parquet(cls, path: Path) -> Self:
+        """Read `watched.parquet`; raises `TrainingSetError` naming the file and the column."""
+        path = Path(path)
+        table = _read(path, ["user_id", "video_id", "first_met_at"])
+        _refuse_nulls(table, ["first_met_at"], path.name)
+        return cls(
+            user_ids=_ids(table, "user_id", path.name),
+            video_ids=_ids(table, "video_id", path.name),
+            first_met_ms=_epoch_ms(table["first_met_at"]),
+        )
+
+    def before(self, time_ms: int) -> tuple[Ids, Ids]:
+        """The users and videos of the pairs met before this time."""
+        met = self.first_met_ms < time_ms
+        return self.user_ids[met], self.video_ids[met]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class EmptyTrainingSetError(TrainingSetError):
 
 
 class EmptySplitError(TrainingSetError):
-    """The time split leaves no interaction before the cut, so there is nothing to train the holdout model on."""
+    """The time split leaves no interaction that ended by the cut, so there is nothing to train the holdout model on."""
 
 
 class NothingToJudgeError(ModelError):

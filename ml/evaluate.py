@@ -1,4 +1,4 @@
-"""How good a model is on what users did after the cut: full catalogue, seen videos left out."""
+"""How good a model is on what users did after the cut, served as a feed: full catalogue, met videos left out."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.dataset import Watched
 from ml.errors import NothingToJudgeError
 from ml.factors import FactorModel
 from ml.ids import MISSING, Ids, Rows, lookup, vocabulary
@@ -27,8 +28,8 @@ class TestUsers:
     """Who is judged and on what. Pairs are rows of `video_ids` per user, grouped by user.
 
     `user_ids` (n,) have at least one relevant video: a distinct positive of the test rows that the user had not
-    met before the cut. `relevant` and `seen` are (user row, video row) pairs; `new` (n,) marks users without any
-    interaction before the cut.
+    met before the cut. `relevant` and `met` (before the cut) are (user row, video row) pairs; `new` (n,) marks
+    users without a training row.
     """
 
     __test__ = False  # not a pytest class
@@ -36,31 +37,34 @@ class TestUsers:
     user_ids: Ids
     video_ids: Ids
     relevant: tuple[Rows, Rows]
-    seen: tuple[Rows, Rows]
+    met: tuple[Rows, Rows]
     new: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, split: Split) -> Self:
+    def of(cls, split: Split, watched: Watched) -> Self:
         """Raises `NothingToJudgeError` when no test user has anything relevant."""
-        everyone = vocabulary(split.train.user_ids, split.test.user_ids)
-        videos = vocabulary(split.train.video_ids, split.test.video_ids)
+        liked = split.test.take(split.test.positives)
+        met_users, met_videos = watched.before(split.cut_ms)
+        candidates = vocabulary(liked.user_ids)
+        theirs = lookup(candidates, met_users) != MISSING
+        met_users, met_videos = met_users[theirs], met_videos[theirs]
+        videos = vocabulary(liked.video_ids, met_videos)
 
         def pairs(users: Ids, watched: Ids) -> Rows:
-            return np.unique(lookup(everyone, users) * len(videos) + lookup(videos, watched))
+            return np.unique(lookup(candidates, users) * len(videos) + lookup(videos, watched))
 
-        seen = pairs(split.train.user_ids, split.train.video_ids)
-        liked = split.test.take(split.test.positives)
-        relevant = np.setdiff1d(pairs(liked.user_ids, liked.video_ids), seen)
+        met = pairs(met_users, met_videos)
+        relevant = np.setdiff1d(pairs(liked.user_ids, liked.video_ids), met)
         if not len(relevant):
             raise NothingToJudgeError("no test user has a positive interaction with a video new to them")
         judged = np.unique(relevant // len(videos))
-        seen = seen[np.isin(seen // len(videos), judged)]
+        met = met[np.isin(met // len(videos), judged)]
         return cls(
-            user_ids=everyone[judged],
+            user_ids=candidates[judged],
             video_ids=videos,
             relevant=(np.searchsorted(judged, relevant // len(videos)), relevant % len(videos)),
-            seen=(np.searchsorted(judged, seen // len(videos)), seen % len(videos)),
-            new=~np.isin(everyone[judged], split.train.user_ids),
+            met=(np.searchsorted(judged, met // len(videos)), met % len(videos)),
+            new=~np.isin(candidates[judged], split.train.user_ids),
         )
 
 
@@ -72,22 +76,33 @@ class Evaluation:
     coverage: dict[str, float]
 
 
-def evaluate(model: FactorModel, users: TestUsers, cutoffs: tuple[int, ...] = CUTOFFS) -> Evaluation:
-    """Rank the model's whole catalogue for each test user, without the user's seen videos, and score the lists.
+def evaluate(
+    model: FactorModel,
+    users: TestUsers,
+    cutoffs: tuple[int, ...] = CUTOFFS,
+    strangers: FactorModel | None = None,
+) -> Evaluation:
+    """Rank the model's whole catalogue for each test user, without the videos they had met, and score the lists.
 
-    Relevant videos that are not in the catalogue cannot be recommended and count as missed.
+    Users the model does not know get the ranking of `strangers` (the popularity model, as in serving), without it
+    that of the model's biases. Relevant videos that are not in the catalogue cannot be recommended and count as
+    missed.
     """
     n, depth = len(users.user_ids), max(cutoffs)
     catalogue = lookup(model.video_ids, users.video_ids)
-    seen = _Pairs.of(users.seen, catalogue)
+    met = _Pairs.of(users.met, catalogue)
     relevant = _Pairs.of(users.relevant, catalogue)
+    unknown = lookup(model.user_ids, users.user_ids) == MISSING
+    for_unknown = None if strangers is None else _scores_for_strangers(strangers, model.video_ids)
     lists = np.full((n, depth), MISSING, dtype=np.int64)
     hits = np.zeros((n, depth), dtype=np.bool_)
     step = rows_per_block(len(model.video_ids))
     for start in range(0, n, step):
         block = slice(start, min(start + step, n))
         scores = model.scores(users.user_ids[block])
-        scores[seen.within(block)] = -np.inf
+        if for_unknown is not None:
+            scores[unknown[block]] = for_unknown
+        scores[met.within(block)] = -np.inf
         best, _ = top_k(scores, depth)
         wanted = np.zeros(scores.shape, dtype=np.bool_)
         wanted[relevant.within(block)] = True
@@ -96,6 +111,14 @@ def evaluate(model: FactorModel, users: TestUsers, cutoffs: tuple[int, ...] = CU
     counts = np.bincount(users.relevant[0], minlength=n)
     coverage = {f"coverage_at_{k}": catalogue_coverage(lists[:, :k], len(model.video_ids)) for k in cutoffs}
     return Evaluation(ranking_metrics(hits, counts, cutoffs), coverage)
+
+
+def _scores_for_strangers(popularity: FactorModel, video_ids: Ids) -> NDArray[np.float32]:
+    """The score of each of `video_ids` for a user nobody knows; videos it never saw come last, as in serving."""
+    columns = lookup(popularity.video_ids, video_ids)
+    scores = popularity.scores([""])[0]
+    last = np.min(scores, initial=0.0) - np.float32(1)
+    return np.where(columns == MISSING, last, scores[columns]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
-"""Numpy features of the two-tower model: video codes, pooled histories, the popularity prior."""
+"""Numpy features of the two-tower model: video codes and the popularity prior."""
+
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import TwoTowerConfig
 from ml.dataset import Catalogue, Encoded
 from ml.fitting import decayed
 from ml.ids import MISSING, lookup
+
+DAY_MS = 86_400_000
 
 # Upper ends of the duration buckets, in seconds: short clips are split finely, long videos coarsely.
 DURATION_EDGES_S = (5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
@@ -34,40 +38,49 @@ def video_codes(data: Encoded, catalogue: Catalogue) -> tuple[NDArray[np.int64],
     return codes, tuple(sizes)
 
 
-def histories(data: Encoded, config: TwoTowerConfig) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Each user's last videos as video-id codes (0 = none) and weights, both (n_users, history_length).
-
-    A weight is the interaction's own times 0.5 ** (age / half life), so old interest fades and no user loses it
-    all: the pooled mean uses shares, not sums. Half-watched videos count too, by their small weight: for users
-    with few positives they are most of what is known.
-    """
-    length = config.history_length
-    codes = np.zeros((len(data.user_ids), length), dtype=np.int64)
-    weights = np.zeros((len(data.user_ids), length), dtype=np.float32)
-    rows = np.flatnonzero(data.interactions.weights > 0)
-    times = data.interactions.started_at_ms[rows]
-    newest_first = np.lexsort((-np.arange(len(rows)), -times, data.users[rows]))
-    rows, times = rows[newest_first], times[newest_first]
-    users = data.users[rows]
-    place = np.arange(len(users)) - np.searchsorted(users, users)
-    kept = place < length
-    rows, times, users, place = rows[kept], times[kept], users[kept], place[kept]
-    fading = decayed(times, int(data.interactions.started_at_ms.max()), config.history_half_life_days)
-    codes[users, place] = data.videos[rows] + 1
-    weights[users, place] = data.interactions.weights[rows] * fading
-    return codes, weights
-
-
 def log_prior(data: Encoded, half_life_days: float) -> NDArray[np.float32]:
-    """log(1 + recency-weighted positives) of each video, less the mean; shape (n_videos,).
+    """log(1 + recency-weighted positives) of each video at the newest end of a row; shape (n_videos,).
 
     The "1 +" keeps videos nobody has watched yet at a finite distance from those somebody has.
     """
-    rows = np.flatnonzero(data.interactions.positives)
-    times = data.interactions.started_at_ms[rows]
-    plays = decayed(times, int(data.interactions.started_at_ms.max()), half_life_days)
-    logs = np.log1p(np.bincount(data.videos[rows], weights=plays, minlength=len(data.video_ids)))
-    return (logs - logs.mean()).astype(np.float32)
+    rows = data.interactions
+    positives = np.flatnonzero(rows.positives)
+    plays = decayed(rows.started_at_ms[positives], int(rows.ended_at_ms.max()), half_life_days)
+    counts = np.bincount(data.videos[positives], weights=plays, minlength=len(data.video_ids))
+    return np.log1p(counts).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DailyPriors:
+    """`log_prior` as it was known at the start of each day (UTC), for training: row d of `table` (days, n_videos)
+    counts the positives that had ended before day `first_day` + d began.
+
+    A day's grain costs a row of the table a day instead of a count an example, and is as stale as what is served:
+    a model answers for a day or more after the newest row it was trained on.
+    """
+
+    first_day: int
+    table: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, data: Encoded, half_life_days: float) -> Self:
+        rows = data.interactions
+        first, last = int(rows.started_at_ms.min()) // DAY_MS, int(rows.started_at_ms.max()) // DAY_MS
+        positives = np.flatnonzero(rows.positives)
+        ended_on = rows.ended_at_ms[positives] // DAY_MS
+        table = np.zeros((last - first + 1, len(data.video_ids)), dtype=np.float32)
+        counts = np.zeros(len(data.video_ids))
+        for day in range(first + 1, last + 1):
+            new = positives[ended_on == day - 1]
+            plays = decayed(rows.started_at_ms[new], day * DAY_MS, half_life_days)
+            counts *= np.exp2(-1 / half_life_days)
+            counts += np.bincount(data.videos[new], weights=plays, minlength=len(counts))
+            table[day - first] = np.log1p(counts)
+        return cls(first, table)
+
+    def rows_at(self, times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of `table` that was known at each time (between the first and the last start of a row)."""
+        return times_ms // DAY_MS - self.first_day
 
 
 def _catalogue_rows(catalogue: Catalogue, data: Encoded) -> NDArray[np.int64]:

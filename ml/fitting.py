@@ -30,7 +30,9 @@ def finite(kind: str, epoch: int, loss: float) -> float:
     return loss
 
 
-def decayed(times_ms: NDArray[np.int64], now_ms: int, half_life_days: float) -> NDArray[np.float64]:
+def decayed(
+    times_ms: NDArray[np.int64], now_ms: int | NDArray[np.int64], half_life_days: float
+) -> NDArray[np.float64]:
     """0.5 ** (age / half life): what a play of each time still counts at `now_ms`."""
     age_days = (now_ms - times_ms) / 86_400_000.0
     return np.exp2(-age_days / half_life_days)

@@ -25,9 +25,10 @@ class Judgement:
 
     `metrics[kind][metric]`, each with its 95% interval, over `users` test users; `coverage[kind]`; `ratings[kind]`
     for models of ratings (SVD). `slices[name]`: `users` and, unless there are none, `metrics` of `known_users`
-    and `new_users` (no interaction before the cut). `better` is the kind with the highest `ndcg_at_10`; popularity
-    is the baseline and wins only if it is alone. `difference` is better minus `runner_up` (None if alone) and
-    `over_popularity[kind]` kind minus popularity, both paired per user.
+    and `new_users` (no training row). Users a model does not know are judged by the list they are served,
+    `strangers_ranked_by` "popularity"; without a popularity model, by the model's own "biases". `better` is the
+    kind with the highest `ndcg_at_10`; popularity is the baseline and wins only if it is alone. `difference` is
+    better minus `runner_up` (None if alone) and `over_popularity[kind]` kind minus popularity, both paired per user.
     """
 
     primary_metric: str
@@ -42,6 +43,8 @@ class Judgement:
     users: int
     new_users: int
     test_rows: int
+    straddling_rows: int
+    strangers_ranked_by: str
     catalogue: int
     cut_ms: int
     training_set_sha256: str
@@ -58,6 +61,9 @@ def judge(
 ) -> Judgement:
     """Compare the holdout models under `model_dirs` (kind -> a folder `train` wrote) on the rows after their cut.
 
+    They are judged as they would be served: videos a user met before the cut are no candidates, and users a model
+    does not know get the popularity list.
+
     Writes `judgement.json` and `judgement.png` to `out_dir`. Raises `MismatchedHoldoutError` if the models saw
     another training set or cut, `NothingToJudgeError` if no test user has anything relevant, `ModelFilesError`.
     """
@@ -66,8 +72,9 @@ def judge(
     models = {kind: FactorModel.load(Path(path) / "holdout") for kind, path in model_dirs.items()}
     data = TrainingSet.load(training_set_dir)
     split = _common_split(models, data)
-    users = TestUsers.of(split)
-    evaluations = {kind: evaluate(model, users) for kind, model in models.items()}
+    users = TestUsers.of(split, data.watched)
+    strangers = models.get(BASELINE)
+    evaluations = {kind: evaluate(model, users, strangers=strangers) for kind, model in models.items()}
     judgement = _compare(evaluations, models, split, users, data.sha256, seed)
     from ml.plots import metric_bars
 
@@ -129,6 +136,8 @@ def _compare(
         users=len(users.user_ids),
         new_users=int(users.new.sum()),
         test_rows=len(split.test),
+        straddling_rows=split.straddling,
+        strangers_ranked_by=BASELINE if BASELINE in models else "biases",
         catalogue=len(next(iter(models.values())).video_ids),
         cut_ms=split.cut_ms,
         training_set_sha256=sha256,

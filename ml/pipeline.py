@@ -77,7 +77,7 @@ def train(
     config: TrainConfig | Mapping[str, Any] | None = None,
     progress: TrainProgress | None = None,
 ) -> TrainingReport:
-    """Write `out_dir/holdout` (trained on the rows before the cut: what is judged), `out_dir/full` (on all rows:
+    """Write `out_dir/holdout` (trained on the rows known at the cut: what is judged), `out_dir/full` (on all rows:
     what is served) and `out_dir/report.json`, all of them or nothing.
 
     Each folder is a `FactorModel`; torch models add `weights.npz`. Raises `TrainingSetError`, `UnknownKindError`,
@@ -139,6 +139,8 @@ def _counts(data: TrainingSet, split: Split) -> dict[str, int]:
         "catalogue": len(data.catalogue),
         "train_rows": len(split.train),
         "test_rows": len(split.test),
+        "straddling_rows": split.straddling,
+        "met_pairs": len(data.watched.user_ids),
     }
 
 

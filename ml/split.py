@@ -10,17 +10,22 @@ from ml.errors import ConfigurationError, EmptySplitError, EmptyTrainingSetError
 
 @dataclass(frozen=True)
 class Split:
-    """`train` started before `cut_ms` (epoch ms), `test` at or after it."""
+    """`train` started before `cut_ms` (epoch ms) and ended by then, `test` started at or after it.
+
+    `straddling` rows, started before and ended after, are in neither: what they say was not known at the cut, and
+    the decision to watch was not taken after it.
+    """
 
     train: Interactions
     test: Interactions
     cut_ms: int
+    straddling: int = 0
 
 
 def time_split(interactions: Interactions, test_fraction: float) -> Split:
     """Global time split: one cut for everybody, so that no model learns from what came after a test row.
 
-    The newest `test_fraction` of the rows is held out; rows of the cut's own millisecond all go to the test.
+    The newest `test_fraction` of the rows by start is held out; rows of the cut's own millisecond all go to the test.
     Raises `EmptySplitError` when nothing is left to train on, as with rows that all share one time.
     """
     if not 0 < test_fraction < 1:
@@ -29,9 +34,11 @@ def time_split(interactions: Interactions, test_fraction: float) -> Split:
         raise EmptyTrainingSetError("the training set has no interactions")
     times = np.sort(interactions.started_at_ms)
     cut_ms = int(times[min(int(len(times) * (1 - test_fraction)), len(times) - 1)])
-    before = interactions.started_at_ms < cut_ms
+    after = interactions.started_at_ms >= cut_ms
+    before = ~after & (interactions.ended_at_ms <= cut_ms)
     if not before.any():
         raise EmptySplitError(
-            f"no interaction started before the cut at {cut_ms} ms: too few distinct times to split"
+            f"no interaction started and ended before the cut at {cut_ms} ms: too few distinct times to split"
         )
-    return Split(interactions.take(before), interactions.take(~before), cut_ms)
+    straddling = len(interactions) - int(before.sum()) - int(after.sum())
+    return Split(interactions.take(before), interactions.take(after), cut_ms, straddling)

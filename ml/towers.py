@@ -34,8 +34,9 @@ class TwoTower(nn.Module):
     """Scores = (user . video) / temperature + gain * prior, with both vectors of length 1.
 
     `sizes` are the numbers of distinct values of each video feature, its unknown row included, the first being the
-    video id itself. The prior is the video's log popularity at the end of the training time: taste is left to the
-    vectors, which as directions cannot express "popular with everybody", and the gain of the prior is learned.
+    video id itself. The prior is the video's log popularity at the time of asking: taste is left to the vectors,
+    which as directions cannot express "popular with everybody", and the gain of the prior is learned. A user of
+    whom nothing was known at that time has the learned vector `no_history` instead of a pooled one.
     """
 
     def __init__(self, n_users: int, sizes: tuple[int, ...], config: TwoTowerConfig) -> None:
@@ -46,6 +47,7 @@ class TwoTower(nn.Module):
         self.features = nn.ModuleList(nn.Embedding(size, dim) for size in sizes[1:])
         self.user_tower = Tower(2 * dim, config.hidden, dim, config.dropout)
         self.video_tower = Tower(dim * len(sizes), config.hidden, dim, config.dropout)
+        self.no_history = nn.Parameter(torch.zeros(dim))
         self.gain = nn.Parameter(torch.ones(()))
         self.temperature = config.temperature
         self.user_id_dropout = config.user_id_dropout
@@ -69,8 +71,10 @@ class TwoTower(nn.Module):
         if self.training and self.user_id_dropout:
             dropped = torch.rand(users.shape, device=users.device) < self.user_id_dropout
             users = users.masked_fill(dropped, UNKNOWN)
-        shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-9)
+        total = weights.sum(dim=1, keepdim=True)
+        shares = weights / total.clamp_min(torch.finfo(total.dtype).tiny)
         pooled = functional.embedding_bag(
             history, self.videos.weight, per_sample_weights=shares, mode="sum", padding_idx=UNKNOWN
         )
+        pooled = torch.where(total > 0, pooled, self.no_history)
         return functional.normalize(self.user_tower(torch.cat([self.users(users), pooled], dim=1)), dim=1)

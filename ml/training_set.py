@@ -1,20 +1,21 @@
-"""The training-set folder: interactions, catalogue, and the hash that says which one it was."""
+"""The training-set folder: interactions, catalogue, pairs met, and the hash that says which one it was."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ml.dataset import INTERACTIONS_FILE, VIDEOS_FILE, Catalogue, Interactions
+from ml.dataset import INTERACTIONS_FILE, VIDEOS_FILE, WATCHED_FILE, Catalogue, Interactions, Watched
 from ml.errors import EmptyTrainingSetError
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A folder's content; `sha256` is over the bytes of its two parquet files."""
+    """A folder's content; `sha256` is over the bytes of its three parquet files."""
 
     interactions: Interactions
     catalogue: Catalogue
+    watched: Watched
     sha256: str
 
     @classmethod
@@ -25,8 +26,9 @@ class TrainingSet:
         if not len(interactions):
             raise EmptyTrainingSetError(f"{INTERACTIONS_FILE}: has no rows, there is nothing to train on")
         catalogue = Catalogue.from_parquet(directory / VIDEOS_FILE)
+        watched = Watched.from_parquet(directory / WATCHED_FILE)
         digest = hashlib.sha256()
-        for name in (INTERACTIONS_FILE, VIDEOS_FILE):
+        for name in (INTERACTIONS_FILE, VIDEOS_FILE, WATCHED_FILE):
             with (directory / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return cls(interactions, catalogue, digest.hexdigest())
+        return cls(interactions, catalogue, watched, digest.hexdigest())

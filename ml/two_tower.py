@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from ml.config import TwoTowerConfig
 from ml.dataset import Catalogue, Encoded, Interactions
-from ml.errors import EmptyTrainingSetError
+from ml.examples import Examples
 from ml.factors import FactorModel
-from ml.features import histories, log_prior, video_codes
+from ml.features import log_prior, video_codes
 from ml.fitting import Fitted, Progress, finite
 from ml.towers import TwoTower, choose_device
 
@@ -30,23 +30,21 @@ def fit(
 ) -> Fitted:
     """Learn to tell the video a user watched with interest from others, given the rest of the user's history.
 
-    Each positive is one example; its user's history is pooled without the example's own video. The loss is
-    `sampled_softmax`, weighted by the strength of the evidence. The curve is the mean loss of each epoch. Raises
-    `EmptyTrainingSetError` without a positive interaction.
+    Each positive is one example, told what was known when it started: the user's history until then and the
+    popularity until then (`ml.examples`). The loss is `sampled_softmax`. The vectors of the model are made of
+    everything known. The curve is the mean loss of each epoch. Raises `EmptyTrainingSetError` without a positive
+    interaction.
     """
-    positives = np.flatnonzero(interactions.positives)
-    if not len(positives):
-        raise EmptyTrainingSetError("two-tower: there are no positive interactions")
     data = Encoded.of(interactions, catalogue)
+    examples = Examples.of(data, config)
     codes, sizes = video_codes(data, catalogue)
-    history, weights = histories(data, config)
     prior = log_prior(data, config.popularity_half_life_days)
     with reproducible(seed, config.threads):
         device = choose_device(config.device)
         model = TwoTower(len(data.user_ids), sizes, config).to(device)
-        tensors = _Tensors(data, positives, codes, history, weights, prior, device)
+        tensors = _Tensors(examples, codes, device)
         curve = _train(model, tensors, config, seed, progress)
-        users, videos = _vectors(model, tensors)
+        users, videos = _vectors(model, tensors, data)
         gain = float(model.gain.detach())
         state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     return Fitted(
@@ -65,34 +63,19 @@ def fit(
 
 
 class _Tensors:
-    """The training set on the device: examples as rows, tables indexed by user or by video."""
+    """The examples and the tables of videos on the device; histories are looked up batch by batch."""
 
-    def __init__(
-        self,
-        data: Encoded,
-        positives: NDArray[np.int64],
-        codes: NDArray[np.int64],
-        history: NDArray[np.int64],
-        weights: NDArray[np.float32],
-        prior: NDArray[np.float32],
-        device: torch.device,
-    ) -> None:
-        def put(array: NDArray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-        self.users = put(data.users[positives])
-        self.videos = put(data.videos[positives])
-        strength = data.interactions.weights[positives]
-        self.strength = put(strength / max(float(strength.mean()), 1e-9))
-        self.codes, self.history, self.weights, self.prior = (
-            put(codes),
-            put(history),
-            put(weights),
-            put(prior),
-        )
-        counts = np.bincount(data.videos[positives], minlength=len(data.video_ids))
-        self.share = put((counts / len(positives)).astype(np.float32))
+    def __init__(self, examples: Examples, codes: NDArray[np.int64], device: torch.device) -> None:
         self.device = device
+        self.examples = examples
+        self.users, self.videos = self.put(examples.users), self.put(examples.videos)
+        self.strength = self.put(examples.strength)
+        self.codes, self.priors = self.put(codes), self.put(examples.priors.table)
+        counts = np.bincount(examples.videos, minlength=len(codes))
+        self.share = self.put((counts / len(examples)).astype(np.float32))
+
+    def put(self, array: NDArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
 def _train(
@@ -112,54 +95,62 @@ def _train(
         model.train()
         total = 0.0
         for batch in torch.randperm(n, generator=draws).tensor_split(steps):
-            rows = batch.to(tensors.device)
             others = torch.randint(m, (config.uniform_negatives,), generator=draws).to(tensors.device)
-            loss = sampled_softmax(model, tensors, rows, others)
+            loss = sampled_softmax(model, tensors, batch, others)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += float(loss.detach()) * len(rows)
+            total += float(loss.detach()) * len(batch)
         curve.append(finite("two-tower", epoch, total / n))
         if progress:
             progress(epoch, config.epochs, curve[-1])
     return curve
 
 
-def sampled_softmax(model: TwoTower, tensors: _Tensors, rows: Tensor, others: Tensor) -> Tensor:
-    """Weighted cross-entropy of each example's video against the batch's other videos and `others`.
+def sampled_softmax(model: TwoTower, tensors: _Tensors, batch: Tensor, others: Tensor) -> Tensor:
+    """Cross-entropy of each example's video against the batch's other videos and `others`, weighted by strength.
 
     A sampled candidate stands for 1/E of its kind, E being how often the sampler is expected to draw it; so log E
     is taken off its logit (log-Q correction: Yi et al. 2019, "Sampling-bias-corrected neural modeling for large
-    corpus item recommendations"; mixed with uniform negatives: Yang et al. 2020). Candidates that are the
-    example's own video again count as neither right nor wrong.
+    corpus item recommendations"; mixed with uniform negatives: Yang et al. 2020). The candidates come from
+    examples of any time, but in expectation the corrected loss is that of the softmax over the whole catalogue,
+    which does not know when they were played. Candidates that are the example's own video again count as neither
+    right nor wrong.
     """
+    inputs = tensors.examples.inputs(batch.numpy())
+    rows = batch.to(tensors.device)
     users, videos = tensors.users[rows], tensors.videos[rows]
     candidates = torch.cat([videos, others])
-    history, weights = tensors.history[users], tensors.weights[users]
-    weights = weights.masked_fill(history == (videos + 1)[:, None], 0.0)
-    u = model.user_vectors(users + 1, history, weights)
+    u = model.user_vectors(users + 1, tensors.put(inputs.history), tensors.put(inputs.weights))
     v = model.video_vectors(tensors.codes[candidates])
-    logits = u @ v.T / model.temperature + model.gain * tensors.prior[candidates]
+    prior = tensors.priors[:, candidates][tensors.put(inputs.prior_rows)]
     expected = len(rows) * tensors.share[candidates] + len(others) / len(tensors.codes)
-    logits = logits - torch.log(expected)
+    logits = u @ v.T / model.temperature + model.gain * prior - torch.log(expected)
     labels = torch.arange(len(rows), device=rows.device)
     again = candidates[None, :] == videos[:, None]
     again[labels, labels] = False
     logits = logits.masked_fill(again, float("-inf"))
     losses = functional.cross_entropy(logits, labels, reduction="none")
     strength = tensors.strength[rows]
-    return (losses * strength).mean()
+    return (losses * strength).sum() / strength.sum()
 
 
 @torch.inference_mode()
-def _vectors(model: TwoTower, tensors: _Tensors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Every user's and every video's unit vector, in blocks."""
+def _vectors(
+    model: TwoTower, tensors: _Tensors, data: Encoded
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Every user's and every video's unit vector, in blocks, from all that is known."""
     model.eval()
-    users = [
-        model.user_vectors(rows + 1, tensors.history[rows], tensors.weights[rows]).cpu()
-        for rows in torch.arange(len(tensors.history), device=tensors.device).split(ROWS_AT_ONCE)
-    ]
+    after_all = int(data.interactions.ended_at_ms.max()) + 1
+    users = []
+    for rows in torch.arange(len(data.user_ids)).split(ROWS_AT_ONCE):
+        history, weights = tensors.examples.histories.before(rows.numpy(), np.full(len(rows), after_all))
+        users.append(
+            model.user_vectors(
+                (rows + 1).to(tensors.device), tensors.put(history), tensors.put(weights)
+            ).cpu()
+        )
     videos = [model.video_vectors(codes).cpu() for codes in tensors.codes.split(ROWS_AT_ONCE)]
     return torch.cat(users).numpy(), torch.cat(videos).numpy()
 
