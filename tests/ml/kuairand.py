@@ -11,11 +11,16 @@ UNKNOWN_DURATION_MS = 60_000
 FLAGS = ["is_like", "is_comment", "is_forward", "is_follow"]
 
 
+def instants(milliseconds: pd.Series) -> pd.Series:
+    return pd.to_datetime(milliseconds, unit="ms", utc=True).astype("datetime64[ms, UTC]")
+
+
 def write_training_set(data: Path, directory: Path) -> Path:
-    """`directory` with the three files of the training-set folder; `data` is the KuaiRand-Pure folder.
+    """`directory` with the four files of the training-set folder; `data` is the KuaiRand-Pure folder.
 
     A repeated (user, video, time) counts once with its longest play; the duration is the video table's, else
-    the log's, else 60 s; rows with a watch ratio over 0.1 stay (R4).
+    the log's, else 60 s; rows with a watch ratio over 0.1 stay (R4), and
+    every pair of the log, however short its play, is met.
     """
     log = pd.read_csv(data / "data/log_standard_4_22_to_5_08_pure.csv")
     log = log.sort_values("play_time_ms", kind="stable")
@@ -24,6 +29,7 @@ def write_training_set(data: Path, directory: Path) -> Path:
     known = log["video_id"].map(videos.set_index("video_id")["video_duration"])
     in_log = log["duration_ms"].where(log["duration_ms"] > 0)
     log["video_duration_ms"] = known.fillna(in_log).fillna(UNKNOWN_DURATION_MS).astype("int64")
+    met = log.groupby(["user_id", "video_id"])["time_ms"].min().reset_index()
     log["watch_time_ratio"] = log["play_time_ms"] / log["video_duration_ms"]
     log = log[log["watch_time_ratio"] > 0.1]
     watched = log["watch_time_ratio"].clip(upper=1)
@@ -32,7 +38,8 @@ def write_training_set(data: Path, directory: Path) -> Path:
             "session_id": [f"{u}-{v}-{t}" for u, v, t in log[["user_id", "video_id", "time_ms"]].to_numpy()],
             "user_id": log["user_id"].astype(str),
             "video_id": log["video_id"].astype(str),
-            "started_at": pd.to_datetime(log["time_ms"], unit="ms", utc=True).astype("datetime64[ms, UTC]"),
+            "started_at": instants(log["time_ms"]),
+            "ended_at": instants(log["time_ms"] + log["play_time_ms"]),
             "total_watch_time_ms": log["play_time_ms"],
             "video_duration_ms": log["video_duration_ms"],
             "watch_time_ratio": log["watch_time_ratio"],
@@ -52,6 +59,14 @@ def write_training_set(data: Path, directory: Path) -> Path:
             "duration_ms": videos["video_duration"].astype("Int64"),
         }
     )
+    watched = pd.DataFrame(
+        {
+            "user_id": met["user_id"].astype(str),
+            "video_id": met["video_id"].astype(str),
+            "first_met_at": instants(met["time_ms"]),
+        }
+    )
+    watched.sort_values(["user_id", "video_id"]).to_parquet(directory / "watched.parquet", index=False)
     pq.write_table(catalogue, directory / "videos.parquet")
     (directory / "meta.json").write_text(json.dumps({"rows": len(interactions), "created_by": "tests"}))
     return directory

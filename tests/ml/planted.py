@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.dataset import UNKNOWN_MS, Catalogue, Interactions
+from ml.dataset import UNKNOWN_MS, Catalogue, Interactions, Watched
 
 HOUR_MS = 3_600_000
+VIDEO_MS = 60_000
 START_MS = 1_650_000_000_000
 HIT = "A-00"
 GROUP_SIZE = 15
@@ -18,16 +19,34 @@ Row = tuple[str, str, float, float]
 
 
 def interactions(rows: Sequence[Row]) -> Interactions:
-    """From (user, video, hours since the start, watch ratio): R4's rating, weight and positives."""
+    """From (user, video, hours since the start, watch ratio): R4's rating, weight and positives; videos of a minute."""
     users, videos, hours, ratios = zip(*rows, strict=True) if rows else ((), (), (), ())
+    started_at_ms = START_MS + np.rint(np.asarray(hours, dtype=np.float64) * HOUR_MS).astype(np.int64)
+    played_ms = np.rint(np.asarray(ratios, dtype=np.float64) * VIDEO_MS).astype(np.int64)
     watched = np.minimum(np.asarray(ratios, dtype=np.float64), 1)
     return Interactions(
         user_ids=np.asarray(users, dtype=np.str_),
         video_ids=np.asarray(videos, dtype=np.str_),
-        started_at_ms=START_MS + np.rint(np.asarray(hours, dtype=np.float64) * HOUR_MS).astype(np.int64),
+        started_at_ms=started_at_ms,
+        ended_at_ms=started_at_ms + played_ms,
         ratings=(5 * watched).astype(np.float32),
         weights=watched.astype(np.float32),
         positives=np.asarray(ratios, dtype=np.float64) >= 0.7,
+    )
+
+
+def met(rows: Interactions, scrolled_past: Sequence[tuple[str, str, float]] = ()) -> Watched:
+    """The pairs of the rows and of (user, video, hours since the start) that were only scrolled past."""
+    first: dict[tuple[str, str], int] = {}
+    pairs = zip(rows.user_ids.tolist(), rows.video_ids.tolist(), rows.started_at_ms.tolist(), strict=True)
+    passed = ((user, video, START_MS + round(hour * HOUR_MS)) for user, video, hour in scrolled_past)
+    for user, video, time_ms in (*pairs, *passed):
+        first[user, video] = min(time_ms, first.get((user, video), time_ms))
+    pairs_met = sorted(first)
+    return Watched(
+        user_ids=np.asarray([user for user, _ in pairs_met], dtype=np.str_),
+        video_ids=np.asarray([video for _, video in pairs_met], dtype=np.str_),
+        first_met_ms=np.asarray([first[pair] for pair in pairs_met], dtype=np.int64),
     )
 
 
@@ -39,7 +58,7 @@ def catalogue(video_ids: Sequence[str]) -> Catalogue:
         creator_ids=letters,
         categories=letters,
         languages=np.full(len(video_ids), "", dtype="<U2"),
-        durations_ms=np.full(len(video_ids), 60_000, dtype=np.int64),
+        durations_ms=np.full(len(video_ids), VIDEO_MS, dtype=np.int64),
     )
 
 
@@ -64,19 +83,29 @@ def taste_videos() -> list[str]:
     return [f"{letter}-{video:02d}" for letter in "AB" for video in range(GROUP_SIZE)] + ["never-played"]
 
 
-def write_folder(directory: Path, rows: Interactions, videos: Catalogue) -> Path:
-    """The training-set folder as the pipeline writes it, as far as `ml` reads it."""
+def write_folder(
+    directory: Path, rows: Interactions, videos: Catalogue, watched: Watched | None = None
+) -> Path:
+    """The training-set folder as the pipeline writes it, as far as `ml` reads it; met were at least the rows' pairs."""
     directory.mkdir(parents=True, exist_ok=True)
     table = {
         "session_id": [f"s{row}" for row in range(len(rows))],
         "user_id": pa.array(rows.user_ids.tolist(), pa.string()),
         "video_id": pa.array(rows.video_ids.tolist(), pa.string()),
         "started_at": pa.array(rows.started_at_ms, pa.timestamp("ms", tz="UTC")),
+        "ended_at": pa.array(rows.ended_at_ms, pa.timestamp("ms", tz="UTC")),
         "rating": rows.ratings.astype(np.float64),
         "weight": rows.weights.astype(np.float64),
         "is_positive": rows.positives,
     }
     pq.write_table(pa.table(table), directory / "interactions.parquet")
+    watched = watched or met(rows)
+    pairs = {
+        "user_id": pa.array(watched.user_ids.tolist(), pa.string()),
+        "video_id": pa.array(watched.video_ids.tolist(), pa.string()),
+        "first_met_at": pa.array(watched.first_met_ms, pa.timestamp("ms", tz="UTC")),
+    }
+    pq.write_table(pa.table(pairs), directory / "watched.parquet")
     durations = [None if value == UNKNOWN_MS else int(value) for value in videos.durations_ms]
     columns = {
         "video_id": pa.array(videos.video_ids.tolist(), pa.string()),

@@ -14,7 +14,7 @@ from ml.errors import ConfigurationError, EmptySplitError, EmptyTrainingSetError
 from ml.ids import lookup, vocabulary
 from ml.split import time_split
 from ml.training_set import TrainingSet
-from tests.ml.planted import HOUR_MS, START_MS, catalogue, interactions, write_folder
+from tests.ml.planted import HOUR_MS, START_MS, catalogue, interactions, met, write_folder
 
 ROWS = [("u2", "b", 1, 0.5), ("u1", "a", 0, 2.0), ("u2", "a", 2, 0.8)]
 
@@ -72,6 +72,9 @@ def test_unknown_facts_of_a_video_have_their_own_value(folder: Path) -> None:
             "ratings: a value is negative or not finite",
         ),
         ("interactions.parquet", "weight", [1.0, -1.0, 2.0], "weights: a value is negative or not finite"),
+        ("interactions.parquet", "ended_at", None, "interactions.parquet: lacks column ended_at"),
+        ("watched.parquet", "user_id", ["u", None, "u"], "watched.parquet: user_id is empty"),
+        ("watched.parquet", "first_met_at", [None] * 3, "watched.parquet: first_met_at is null"),
         ("videos.parquet", "creator_id", None, "videos.parquet: lacks column creator_id"),
         ("videos.parquet", "video_id", ["a", "b", "a"], "video_id 'a' appears more than once"),
     ],
@@ -108,6 +111,24 @@ def test_columns_of_different_length_are_refused() -> None:
         Interactions(**{**vars(rows), "ratings": rows.ratings[:2]})
 
 
+def test_a_row_that_ends_before_it_starts_is_refused() -> None:
+    rows = interactions(ROWS)
+    with pytest.raises(TrainingSetError, match="ends before it starts"):
+        Interactions(**{**vars(rows), "ended_at_ms": rows.started_at_ms - 1})
+
+
+def test_pairs_met_before_a_time_are_those_first_met_before_it(folder: Path) -> None:
+    watched = TrainingSet.load(folder).watched
+    users, videos = watched.before(START_MS + 2 * HOUR_MS)
+    assert sorted(zip(users.tolist(), videos.tolist(), strict=True)) == [("u1", "a"), ("u2", "b")]
+
+
+def test_the_hash_follows_the_pairs_met(folder: Path, tmp_path: Path) -> None:
+    rows = interactions(ROWS)
+    other = write_folder(tmp_path / "other", rows, catalogue(["a", "b", "c"]), met(rows, [("u1", "c", 0)]))
+    assert TrainingSet.load(folder).sha256 != TrainingSet.load(other).sha256
+
+
 def test_the_hash_follows_the_content(folder: Path, tmp_path: Path) -> None:
     same = write_folder(tmp_path / "same", interactions(ROWS), catalogue(["a", "b", "c"]))
     other = write_folder(tmp_path / "other", interactions(ROWS), catalogue(["a", "b", "d"]))
@@ -136,6 +157,23 @@ def test_rows_of_the_cut_s_own_millisecond_are_all_tested() -> None:
     assert (len(split.train), len(split.test)) == (1, 9)
 
 
+def test_a_row_that_runs_across_the_cut_is_neither_trained_on_nor_tested() -> None:
+    minute = 1 / 60
+    rows = interactions(
+        [
+            ("u", "ends at the cut", 10 - minute, 1.0),
+            ("u", "straddles", 10 - minute, 1.001),
+            ("u", "started long before", 2, 500.0),
+            *[("u", f"test {i}", 10 + i, 1.0) for i in range(3)],
+        ]
+    )
+    split = time_split(rows, 0.5)
+    assert split.cut_ms == START_MS + 10 * HOUR_MS
+    assert split.train.video_ids.tolist() == ["ends at the cut"]
+    assert split.test.video_ids.tolist() == ["test 0", "test 1", "test 2"]
+    assert split.straddling == 2
+
+
 def test_rows_of_one_single_time_cannot_be_split() -> None:
     with pytest.raises(EmptySplitError, match="too few distinct times"):
         time_split(interactions([("u", "a", 0, 1), ("v", "a", 0, 1)]), 0.5)
@@ -152,15 +190,21 @@ def test_a_test_fraction_outside_zero_and_one_is_refused(fraction: float) -> Non
         time_split(interactions(ROWS), fraction)
 
 
-@given(st.lists(st.integers(0, 50), min_size=2, max_size=40), st.floats(0.01, 0.99))
-def test_no_training_row_is_as_new_as_a_test_row(hours: list[int], fraction: float) -> None:
-    rows = interactions([("u", str(i), hour, 1) for i, hour in enumerate(hours)])
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.sampled_from([0, 1, 90, 700])), min_size=2, max_size=40),
+    st.floats(0.01, 0.99),
+)
+def test_no_training_row_was_known_later_than_a_test_row_began(
+    watched: list[tuple[int, float]], fraction: float
+) -> None:
+    rows = interactions([("u", str(i), hour, minutes) for i, (hour, minutes) in enumerate(watched)])
     try:
         split = time_split(rows, fraction)
     except EmptySplitError:
         return
     assert split.train.started_at_ms.max() < split.cut_ms <= split.test.started_at_ms.min()
-    assert len(split.train) + len(split.test) == len(rows)
+    assert split.train.ended_at_ms.max() <= split.cut_ms
+    assert len(split.train) + len(split.test) + split.straddling == len(rows)
 
 
 @given(

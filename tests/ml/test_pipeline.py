@@ -13,7 +13,7 @@ from ml.errors import ConfigurationError, DivergedError, MismatchedHoldoutError,
 from ml.factors import KINDS, FactorModel
 from ml.pipeline import judge, train
 from ml.split import time_split
-from tests.ml.planted import catalogue, taste_videos, tastes, write_folder
+from tests.ml.planted import catalogue, interactions, met, taste_videos, tastes, write_folder
 
 CONFIG = {"two_tower": {"epochs": 2, "batch_size": 64, "uniform_negatives": 16}}
 
@@ -83,6 +83,8 @@ def test_a_report_says_how_the_training_went(training_set: Path, tmp_path: Path)
         "catalogue": 31,
         "train_rows": 752,
         "test_rows": 188,
+        "straddling_rows": 0,
+        "met_pairs": 940,
     }
     written = json.loads((tmp_path / "m" / "report.json").read_text())
     assert (written["counts"], written["curves"]) == (report.counts, report.curves)
@@ -168,6 +170,28 @@ def test_popularity_is_the_baseline_unless_it_is_alone(
     assert not alone.distinguishable
     pair = judge({kind: trained[kind] for kind in ("svd", "popularity")}, training_set, tmp_path / "pair")
     assert (pair.better, pair.runner_up, set(pair.over_popularity)) == ("svd", None, {"svd"})
+
+
+def test_strangers_are_judged_by_the_list_they_are_served(
+    trained: dict[str, Path], training_set: Path, tmp_path: Path
+) -> None:
+    served = judge(trained, training_set, tmp_path / "served")
+    assert served.strangers_ranked_by == "popularity"
+    new = served.slices["new_users"]["metrics"]
+    assert new["svd"] == new["two-tower"] == new["popularity"]
+    alone = judge({"svd": trained["svd"]}, training_set, tmp_path / "alone")
+    assert alone.strangers_ranked_by == "biases"
+
+
+def test_what_was_scrolled_past_before_the_cut_is_neither_candidate_nor_test(tmp_path: Path) -> None:
+    """The pair's skim is no training row (its ratio is too low), but the feed would leave the video out."""
+    rows = interactions(
+        [(f"u{i}", "hit", i / 10, 1.0) for i in range(8)] + [("ann", "hit", 2, 1.0), ("bob", "hit", 2.5, 1.0)]
+    )
+    for name, scrolled, users in (("none", [], 2), ("ann", [("ann", "hit", 0.5)], 1)):
+        folder = write_folder(tmp_path / name, rows, catalogue(["hit", "other"]), met(rows, scrolled))
+        train("popularity", folder, tmp_path / name / "model")
+        assert judge({"popularity": tmp_path / name / "model"}, folder, tmp_path / name / "j").users == users
 
 
 def test_models_of_another_training_set_are_not_compared(

@@ -9,11 +9,12 @@ import torch
 from ml.config import PopularityConfig, TrainConfig, TwoTowerConfig
 from ml.dataset import Catalogue, Encoded
 from ml.errors import ConfigurationError, EmptyTrainingSetError
-from ml.features import histories, log_prior, video_codes
+from ml.features import DAY_MS, DailyPriors, log_prior, video_codes
+from ml.histories import Histories
 from ml.popularity import fit as fit_popularity
 from ml.towers import TwoTower, choose_device
 from ml.two_tower import fit, reproducible
-from tests.ml.planted import catalogue, interactions, taste_videos, tastes
+from tests.ml.planted import HOUR_MS, START_MS, catalogue, interactions, taste_videos, tastes
 
 QUICK = TwoTowerConfig(epochs=2, batch_size=64, uniform_negatives=16)
 
@@ -37,15 +38,49 @@ def test_video_codes_number_creator_category_and_duration_with_zero_for_unknown(
 def test_histories_hold_the_newest_videos_first_with_fading_weights() -> None:
     rows = interactions([("u", "a", 0, 1.0), ("u", "b", 24, 0.5), ("v", "c", 36, 0.2), ("u", "c", 48, 1.0)])
     config = TwoTowerConfig(history_length=2, history_half_life_days=1)
-    codes, weights = histories(Encoded.of(rows, catalogue([])), config)
-    assert codes.tolist() == [[3, 2], [3, 0]]  # a = 1, b = 2, c = 3; only the last two of u
-    np.testing.assert_allclose(weights, [[1.0, 0.5 * 0.5], [0.2 * 0.5**0.5, 0]], rtol=1e-6)
+    histories = Histories.of(Encoded.of(rows, catalogue([])), config)
+    asked_ms = np.asarray([0, 24, 48, 72, 72]) * HOUR_MS + START_MS
+    codes, weights = histories.before(np.asarray([0, 0, 0, 0, 1]), asked_ms)
+    assert codes.tolist() == [[0, 0], [1, 0], [2, 1], [3, 2], [3, 0]]  # a = 1, b = 2, c = 3
+    expected = [[0, 0], [0.5, 0], [0.5 * 0.5, 0.25], [0.5, 0.5 * 0.25], [0.2 * 0.5**1.5, 0]]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def test_the_prior_is_the_log_of_fading_positives_around_zero() -> None:
+def test_an_interaction_is_known_from_the_millisecond_after_its_end() -> None:
+    rows = interactions([("u", "a", 0, 1.0)])
+    histories = Histories.of(Encoded.of(rows, catalogue([])), TwoTowerConfig(history_length=1))
+    ended_ms = int(rows.ended_at_ms[0])
+    codes, _ = histories.before(np.asarray([0, 0]), np.asarray([ended_ms, ended_ms + 1]))
+    assert codes.tolist() == [[0], [1]]
+
+
+def test_the_prior_is_the_log_of_fading_positives() -> None:
     rows = interactions([("u", "a", 0, 1.0), ("v", "a", 24, 1.0), ("w", "b", 24, 0.3)])
     prior = log_prior(Encoded.of(rows, catalogue([])), half_life_days=1)
-    assert prior.tolist() == pytest.approx([math.log(2.5) / 2, -math.log(2.5) / 2])
+    minute = 0.5 ** (1 / 1440)  # asked when the last row has ended
+    assert prior.tolist() == pytest.approx([math.log1p(1.5 * minute), 0], rel=1e-6)
+
+
+def test_the_prior_of_a_day_counts_what_had_ended_before_the_day_began() -> None:
+    midnight_h = (DAY_MS - START_MS % DAY_MS) / HOUR_MS
+    rows = interactions(
+        [
+            ("u", "a", midnight_h - 12, 1.0),
+            ("u", "b", midnight_h - 0.001, 1.0),  # over midnight: counts from the next day on
+            ("u", "a", midnight_h + 6, 1.0),
+            ("u", "c", midnight_h + 30, 1.0),
+        ]
+    )
+    priors = DailyPriors.of(Encoded.of(rows, catalogue([])), half_life_days=1)
+    assert priors.rows_at(rows.started_at_ms).tolist() == [0, 0, 1, 2]
+    expected = np.log1p(
+        [
+            [0, 0, 0],
+            [0.5**0.5, 0, 0],
+            [0.5**1.5 + 0.5**0.75, 0.5 ** (1 + 0.001 / 24), 0],
+        ]
+    )
+    np.testing.assert_allclose(priors.table, expected, rtol=1e-6)
 
 
 def test_popularity_counts_plays_halved_by_age() -> None:
@@ -79,6 +114,20 @@ def test_a_history_of_nothing_is_finite() -> None:
         torch.tensor([1]), torch.zeros((1, 4), dtype=torch.long), torch.zeros((1, 4))
     )
     assert torch.isfinite(vector).all()
+
+
+def test_a_user_without_history_has_the_learned_vector_for_it_and_others_do_not() -> None:
+    towers = TwoTower(1, (3, 2, 2, 2), TwoTowerConfig()).eval()
+    nothing = torch.tensor([1]), torch.tensor([[2]]), torch.tensor([[0.0]])
+    something = torch.tensor([1]), torch.tensor([[2]]), torch.tensor([[1e-20]])
+    with torch.inference_mode():
+        before = towers.user_vectors(*nothing), towers.user_vectors(*something)
+        towers.no_history += 1.0
+        after = towers.user_vectors(*nothing), towers.user_vectors(*something)
+    assert not torch.allclose(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+    fitted = fit(tastes(), catalogue(taste_videos()), QUICK)
+    assert np.linalg.norm(fitted.weights["no_history"]) > 0
 
 
 def test_no_positive_interaction_is_an_error() -> None:
