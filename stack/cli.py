@@ -11,10 +11,11 @@ from rich.console import Console
 
 from stack import control
 from stack.console import progress, size, status_notes, status_table
+from stack.fingerprint import outdated
 from stack.processes import StillRunningError
 from stack.run_files import HomeNotOursError
 from stack.service import UnknownServiceError
-from stack.settings import Settings, SettingsError, load_settings
+from stack.settings import Settings, SettingsError, load_settings, reach_loopback_directly
 from stack.status import stack_status
 
 FAILED, BAD_SETTINGS, NOT_HEALTHY, INTERRUPTED = 1, 2, 3, 130
@@ -27,6 +28,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def main() -> None:
+    """What every command needs first."""
+    reach_loopback_directly()
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -62,6 +69,8 @@ def bring_up(settings: Settings, console: Console, names: Sequence[str] = ()) ->
     try:
         with progress(console) as watch:
             control.up(settings, names, watch)
+        if note := outdated(settings):
+            console.print(note, markup=False, soft_wrap=True)
     except UnknownServiceError as error:
         give_up(str(error), BAD_SETTINGS)
     except (control.PreflightError, HomeNotOursError, StillRunningError) as error:

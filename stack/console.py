@@ -108,9 +108,11 @@ def status_notes(status: StackStatus) -> list[str]:
         said = [service.detail] if service.detail else []
         if service.last_exit and service.last_exit not in service.detail:
             said.append(f"last ended: {service.last_exit}")
+        if service.state == State.FAILED:
+            said.append("tried again once a minute")
         if said:
             lines.append(f"{service.name}: {'; '.join(said)}")
-    return lines
+    return [*lines, *([status.note] if status.note else [])]
 
 
 def span(seconds: float | None) -> str:

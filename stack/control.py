@@ -29,6 +29,7 @@ from stack.service import Service, in_start_order, with_requirements
 from stack.services import declared_services
 from stack.settings import PROJECT_ROOT, Settings, child_environment
 
+SUPERVISOR = (sys.executable, "-m", "stack.supervisor")
 POLL_S = 0.1
 SUPERVISOR_START_S = 30.0
 STOP_S = 120.0
@@ -65,9 +66,7 @@ def up(settings: Settings, only: Iterable[str] = (), watch: Watcher = lambda sta
             if pid is None:
                 pid = _start_supervisor(settings, services)
             else:
-                want_services(settings, sorted({*wanted_services(settings), *names}))
-                _signal(pid, signal.SIGHUP)
-                time.sleep(3 * POLL_S)  # it reads that at its next tick
+                _ask_for(settings, pid, names)
             _wait_until_well(settings, pid, names, watch)
         except BaseException:
             if started:
@@ -137,7 +136,7 @@ def _start_supervisor(settings: Settings, services: list[Service]) -> int:
     want_services(settings, [service.name for service in services])
     with (settings.logs_dir / "supervisor.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stack.supervisor"],
+            SUPERVISOR,
             env=child_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -153,6 +152,28 @@ def _start_supervisor(settings: Settings, services: list[Service]) -> int:
             raise StartFailedError("", "the supervisor did not start")
         time.sleep(POLL_S)
     return process.pid
+
+
+def _ask_for(settings: Settings, pid: int, names: list[str]) -> None:
+    """Have the running supervisor start these too, and try again what it gave up; returns when it has read that."""
+    before = read_state(settings)
+    if before is None:
+        raise StartFailedError("", "the supervisor died or was stopped")
+    if unknown := [name for name in names if name not in before.get("declared", [])]:
+        raise StartFailedError(
+            "",
+            f"the running stack has no {', '.join(unknown)}: "
+            "it was started with other settings or code; `reelgraph down && reelgraph up`",
+        )
+    want_services(settings, sorted({*wanted_services(settings), *names}))
+    _signal(pid, signal.SIGHUP)
+    while True:
+        now = read_state(settings)
+        if now is None or now["stopping"]:
+            raise StartFailedError("", "the stack is being stopped")
+        if now["rereads"] > before["rereads"]:
+            return
+        time.sleep(POLL_S / 2)
 
 
 def _wait_until_well(settings: Settings, pid: int, names: list[str], watch: Watcher) -> None:

@@ -12,6 +12,23 @@ from typing import IO, Any
 from stack.settings import PROJECT_ROOT, Settings
 
 MARKER = ".reelgraph-home"
+# What we write into a home, also before `up` claims it: a folder with nothing else in it is ours to claim.
+_OUR_NAMES = {
+    *(
+        "bentoml",
+        "bundles",
+        "clickhouse",
+        "dagster",
+        "dbt",
+        "dvc_cache",
+        "dvc_models",
+        "dvc_state",
+        "logs",
+        "models",
+    ),
+    *("objects", "postgres", "redis", "reports", "run", "scratch", "source.json", "training_set"),
+    *(".dvc", ".dvcignore", "dvc.lock", "dvc.yaml", "training_set.dvc"),
+}
 # Who only looks whether the lock is held holds it for a moment.
 _LOOKERS_S = 1.0
 
@@ -31,7 +48,8 @@ def run_dir(settings: Settings) -> Path:
 def claim_home(settings: Settings) -> None:
     """Make the home and mark it as ours, so that `reset` may delete it.
 
-    Raises `HomeNotOursError` for a folder that holds something else, OSError where it can't be written.
+    Raises `HomeNotOursError` for a folder that holds something else, OSError where it can't be written. What our
+    other commands may have written there before is nothing else: loading Dagster's definitions writes `dbt/`.
     """
     home = settings.home
     home.mkdir(parents=True, exist_ok=True)
@@ -39,9 +57,17 @@ def claim_home(settings: Settings) -> None:
     if marker.exists():
         return
     ours_by_name = home == PROJECT_ROOT / ".reelgraph"
-    if not ours_by_name and any(home.iterdir()):
-        raise HomeNotOursError(f"REELGRAPH_HOME: {home} has other files in it; name an empty or new folder")
+    foreign = sorted(path.name for path in home.iterdir() if not _is_our_name(path.name))
+    if foreign and not ours_by_name:
+        raise HomeNotOursError(
+            f"REELGRAPH_HOME: {home} has other files in it ({foreign[0]}); name an empty or new folder"
+        )
     marker.write_text("State of a reelgraph stack; `reelgraph reset` deletes this folder.\n")
+
+
+def _is_our_name(name: str) -> bool:
+    # Beside a folder that is replaced whole, `replace_folder` has `.<its name>.lock` and the like.
+    return name in _OUR_NAMES or (name.startswith(".") and name.rpartition(".")[0][1:] in _OUR_NAMES)
 
 
 def write_json(path: Path, value: Any) -> None:

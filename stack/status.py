@@ -6,6 +6,7 @@ from typing import Any
 
 import psutil
 
+from stack.fingerprint import outdated
 from stack.processes import owned, service_of
 from stack.run_files import read_state, supervisor_pid
 from stack.runner import State
@@ -30,7 +31,8 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """`healthy`: a supervisor runs and every service it was asked for is well."""
+    """`healthy`: a supervisor runs and every service it was asked for is well. `outdated`: it was started with
+    other settings or code than there are now, `note` says with which."""
 
     home: str
     running: bool
@@ -38,6 +40,8 @@ class StackStatus:
     supervisor_pid: int | None
     memory_bytes: int
     orphans: int
+    outdated: bool
+    note: str
     services: list[ServiceStatus]
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,6 +55,7 @@ def stack_status(settings: Settings) -> StackStatus:
     pid = supervisor_pid(settings)
     services = [_row(entry, weights) for entry in state["services"]] if state else []
     healthy = bool(services) and all(State(s.state).well for s in services)
+    note = outdated(settings)
     total = sum(weights.values()) + (_weight(psutil.Process(pid)) if pid else 0)
     return StackStatus(
         home=str(settings.home),
@@ -58,6 +63,8 @@ def stack_status(settings: Settings) -> StackStatus:
         healthy=healthy,
         supervisor_pid=pid,
         memory_bytes=total,
+        outdated=bool(note),
+        note=note,
         orphans=0 if pid else len(owned(settings.home)),
         services=services,
     )

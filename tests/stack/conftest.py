@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from stack import control
 from stack.processes import owned, sweep
 from stack.run_files import read_state, supervisor_pid
 from stack.settings import Settings, child_environment
@@ -91,8 +92,13 @@ def second_dummy_stack(new_settings: Callable[..., Settings]) -> Iterator[DummyS
 
 @pytest.fixture
 def real_stack(new_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings for the real commands, also in the environment; whatever they start is ended."""
+    """Settings for the real commands and services, also in the environment; whatever they start is ended.
+
+    In this process their supervisor is an impatient one, so that no test waits out a real back-off.
+    """
     settings = new_settings("real home")
+    script = Path(__file__).with_name("dummy_stack.py")
+    monkeypatch.setattr(control, "SUPERVISOR", (sys.executable, str(script)))
     environment = child_environment(settings)
     for name in environment:
         if name.startswith("REELGRAPH_"):

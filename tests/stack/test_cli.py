@@ -1,4 +1,7 @@
-"""The commands, against a real stack of Redis and Postgres: what they do, say and return."""
+"""The commands, against a real stack of Redis and Postgres: what they do, say and return.
+
+Where they run in this process the supervisor is an impatient one (see `real_stack`).
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from stack import fingerprint
 from stack.cli import app
 from stack.clients import redis_client
 from stack.processes import owned
@@ -62,6 +66,33 @@ def test_up_of_more_services_joins_the_running_stack_and_data_outlives_it(real_s
     assert run("down").exit_code == 0
     assert run("up", "--only", "redis").exit_code == 0
     assert redis_client(real_stack).get("kept") == b"yes"
+
+
+def test_a_stack_with_other_settings_or_code_than_now_says_so(
+    real_stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "running with other settings than now: `reelgraph down && reelgraph up` applies them\n"
+    assert "running with other" not in run("up", "--only", "redis").stdout
+    assert "running with other" not in run("status").stdout
+    assert json.loads(run("status", "--json").stdout)["outdated"] is False
+    monkeypatch.setenv("REELGRAPH_SEED", "7")
+    assert run("up", "--only", "redis").stdout.endswith(line)
+    assert line in run("status").stdout
+    told = json.loads(run("status", "--json").stdout)
+    assert (told["outdated"], told["note"], told["healthy"]) == (True, line.strip(), True)
+    monkeypatch.setattr(fingerprint, "code_hash", lambda root: "other")
+    assert "running with other settings and code than now" in run("status").stdout
+    monkeypatch.delenv("REELGRAPH_SEED")
+    assert "running with other code than now" in run("status").stdout
+
+
+def test_every_command_reaches_loopback_without_a_proxy(
+    real_stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "corp.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    run("status")
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "corp.example,127.0.0.1,localhost,::1"
 
 
 def test_a_killed_store_comes_back_with_its_data_and_status_tells(
@@ -154,12 +185,12 @@ def test_a_home_with_other_files_is_refused_by_up_and_reset(real_stack: Settings
     (real_stack.home / "thesis.tex").write_text("precious")
     result = run("up", "--only", "redis")
     assert result.exit_code == 1
-    assert "has other files in it; name an empty or new folder" in result.stderr
+    assert "has other files in it (thesis.tex); name an empty or new folder" in result.stderr
     assert run("reset", "--yes").exit_code == 1
     assert (real_stack.home / "thesis.tex").read_text() == "precious"
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "logs", "reset", "demo"])
+@pytest.mark.parametrize("command", ["up", "down", "status", "logs", "reset"])
 def test_a_bad_setting_is_named_and_exits_2(
     command: str, real_stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +215,7 @@ def test_a_service_that_cannot_start_is_explained_and_all_is_down_again(
     (real_stack.home / "redis" / "appendonly.aof").write_text("this is no append-only file\n")
     result = run("up", "--only", "redis,postgres")
     assert result.exit_code == 1
-    assert "redis: gave up after 5 deaths in a row, the last: exit code 1" in result.stderr
+    assert "redis: gave up after 3 deaths in a row, the last: exit code 1" in result.stderr
     assert f"the end of {real_stack.home}/logs/redis.log:" in result.stderr
     assert "Bad file format reading the append only file" in result.stderr
     assert supervisor_pid(real_stack) is None
