@@ -107,11 +107,11 @@ def service_of(process: psutil.Process, owner: Path) -> str:
 
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
-    """Send `number` to each; one that is gone already is what we wanted."""
+    """Send `number` to each; one that is gone already is what we wanted, one not ours to signal stays."""
     for process in processes:
         try:
             process.send_signal(number)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from stack.processes import exit_reason, owned, spawn, sweep
+from stack.processes import StillRunningError, exit_reason, owned, spawn, sweep
 from stack.service import Service
 
 logger = logging.getLogger("stack.supervisor")
@@ -22,7 +22,7 @@ class State(StrEnum):
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"  # runs, doesn't answer
     RESTARTING = "restarting"  # between a death and the next start
-    FAILED = "failed"  # given up
+    FAILED = "failed"  # given up: tried again once in a while
     DONE = "done"  # a one-shot that ended well
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -45,6 +45,8 @@ class Policy:
     quick_death_s: float = 60.0
     quick_deaths: int = 5
     start_time_outs: int = 2
+    # What kept it from starting may be gone by then: a full disk, a store elsewhere.
+    given_up_retry_s: float = 60.0
 
 
 @dataclass
@@ -83,15 +85,26 @@ class Runner:
         self._quick_deaths = 0
         self._time_outs = 0
         self._ending: _Ending | None = None
+        self._gave_up = ""  # the line that says so, until it is well again
+
+    @property
+    def reported(self) -> tuple[State, str]:
+        """State and detail for people: a service that was given up stays failed while it is tried once more."""
+        if self._gave_up and self.state in (State.WAITING, State.STARTING, State.RESTARTING):
+            return State.FAILED, self._gave_up
+        return self.state, self.detail
 
     def step(self, is_well: Callable[[str], bool]) -> None:
         """Do what is due now; `is_well` tells whether another service is."""
         if self.process is not None:
             self._watch(self.process)
-        elif self.state in (State.WAITING, State.RESTARTING):
+        elif self.state in (State.WAITING, State.RESTARTING, State.FAILED):
             blockers = [name for name in self.service.requires if not is_well(name)]
-            self.detail = f"waits for {', '.join(blockers)}" if blockers else self.detail
+            if blockers and self.state is not State.FAILED:
+                self.detail = f"waits for {', '.join(blockers)}"
             if not blockers and time.monotonic() >= self._start_not_before:
+                if self.state is State.FAILED:
+                    self.restarts += 1
                 self._start()
 
     def end(self) -> None:
@@ -104,9 +117,11 @@ class Runner:
             self._terminate("stopped")
 
     def retry(self) -> None:
-        """Start again a service that was given up (or a one-shot)."""
-        if self.state is State.FAILED:
+        """Start at once a service that was given up, as patiently as the first time."""
+        if self._gave_up:
+            self._gave_up = ""
             self._quick_deaths = self._time_outs = 0
+        if self.state is State.FAILED:
             self.state, self.detail, self._start_not_before = State.WAITING, "", 0.0
 
     def _start(self) -> None:
@@ -154,12 +169,15 @@ class Runner:
 
     def _ended(self, status: int) -> None:
         self.process, reason = None, exit_reason(status)
-        sweep(lambda: owned(self._home, self.service.name), 0)
+        try:
+            sweep(lambda: owned(self._home, self.service.name), 0)
+        except StillRunningError as error:  # the next start meets it again, and says so
+            logger.error("%s: %s, left by it", self.service.name, error)  # noqa: TRY400 - the cause is in the line
         if self.state is State.STOPPING:
             self.state = State.STOPPED
             logger.info("%s: stopped (%s)", self.service.name, reason)
         elif self.service.one_shot and status == 0 and self._ending is None:
-            self.state = State.DONE
+            self.state, self._gave_up = State.DONE, ""
             logger.info("%s: done after %.1f s", self.service.name, time.monotonic() - self._launched)
         else:
             self._died(self._ending.reason if self._ending else reason)
@@ -167,13 +185,18 @@ class Runner:
     def _died(self, reason: str) -> None:
         policy = self._policy
         self.last_exit = reason
-        if time.monotonic() - self._launched > policy.quick_death_s:
+        if time.monotonic() - self._launched > policy.quick_death_s and not self._gave_up:
             self._quick_deaths = 0
         self._quick_deaths += 1
         if self._quick_deaths >= policy.quick_deaths or self._time_outs >= policy.start_time_outs:
             self.state = State.FAILED
             self.detail = f"gave up after {self._quick_deaths} deaths in a row, the last: {reason}"
-            logger.error("%s: %s; see %s", self.service.name, self.detail, self._log)
+            self._gave_up = self.detail
+            wait = policy.given_up_retry_s
+            self._start_not_before = time.monotonic() + wait
+            logger.error(
+                "%s: %s; see %s; next try in %.0f s", self.service.name, self.detail, self._log, wait
+            )
             return
         wait = min(policy.first_back_off_s * 2 ** (self._quick_deaths - 1), policy.longest_back_off_s)
         self.restarts += 1
@@ -205,7 +228,8 @@ class Runner:
         if trouble is None:
             if self.state is not State.HEALTHY:
                 logger.info("%s: healthy after %.1f s", self.service.name, now - self._launched)
-            self.state, self.detail, self._last_good, self._time_outs = State.HEALTHY, "", now, 0
+            self.state, self.detail, self._gave_up = State.HEALTHY, "", ""
+            self._last_good, self._time_outs = now, 0
         else:
             self.detail = trouble
             # One missed answer on a busy machine is not news; a second is.

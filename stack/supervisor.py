@@ -3,17 +3,18 @@
 import argparse
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from stack.fingerprint import fingerprint
+from stack.log_files import LOG_NAME, log_to, trim_logs
 from stack.processes import RUN_VARIABLE, adopt_orphans, owned, reap_adopted, sweep
 from stack.run_files import (
     AlreadyRunningError,
@@ -28,9 +29,9 @@ from stack.settings import PROJECT_ROOT, Settings, child_environment, load_setti
 
 logger = logging.getLogger("stack.supervisor")
 
-LOG_NAME = "supervisor"
-MAX_LOG_BYTES = 20_000_000
 _HOUSEKEEPING_S = 10.0
+# Trouble that comes back at every tick is told once in this time.
+_TELL_AGAIN_S = 10.0
 
 
 class Supervisor:
@@ -45,7 +46,10 @@ class Supervisor:
         self._stop = self._reread = False
         self._runners: dict[str, Runner] = {}
         self._executor = ThreadPoolExecutor(max_workers=max(4, len(services)), thread_name_prefix="probe")
+        self._fingerprint = fingerprint(settings)
+        self._rereads = 0
         self._said: dict[str, Any] = {}
+        self._troubled: dict[str, float] = {}  # what went wrong, and when it may be told again
         self._next_housekeeping = 0.0
         self._watchdog: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +69,7 @@ class Supervisor:
             self._loop()
         finally:
             self._stop_all()
-            self._dismiss_watchdog()
+            self._attempt("dismissing the watchdog", self._dismiss_watchdog)
             self._executor.shutdown(wait=False, cancel_futures=True)
             logger.info("supervisor stopped")
             lock.close()
@@ -76,37 +80,61 @@ class Supervisor:
     def _on_reread(self, *_: object) -> None:
         self._reread = True
 
+    def _attempt(self, what: str, action: Callable[[], object]) -> str:
+        """What went wrong, '' if nothing did. No trouble with one thing may end the supervisor and so all others."""
+        try:
+            action()
+        except Exception as error:  # whatever it is: see above
+            if time.monotonic() >= self._troubled.get(what, 0.0):
+                self._troubled[what] = time.monotonic() + _TELL_AGAIN_S
+                logger.exception("%s failed; the others go on", what)
+            return f"{type(error).__name__}: {error}"
+        return ""
+
     def _loop(self) -> None:
         while not self._stop:
             if self._reread:
                 self._reread = False
-                self._read_wanted()
+                self._attempt("reading what is wanted", self._read_wanted)
                 for runner in self._runners.values():
                     runner.retry()
+                self._rereads += 1
             for runner in self._runners.values():
-                runner.step(self._is_well)
+                self._step(runner)
             self._after_step()
             time.sleep(self._policy.tick_s)
 
+    def _step(self, runner: Runner) -> None:
+        trouble = self._attempt(runner.service.name, lambda: runner.step(self._is_well))
+        runner.detail = trouble or runner.detail
+
     def _after_step(self) -> None:
+        self._attempt("collecting dead processes", self._reap)
+        self._attempt("starting the watchdog", self._keep_watchdog)
+        self._attempt("writing the state", self._tell)
+        if time.monotonic() >= self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
+            self._attempt("trimming the logs", lambda: trim_logs(self._settings.logs_dir))
+
+    def _reap(self) -> None:
         processes = [r.process for r in self._runners.values() if r.process is not None]
-        known = [p.pid for p in processes] + ([self._watchdog.pid] if self._watchdog else [])
-        reap_adopted(known)
+        reap_adopted([p.pid for p in processes] + ([self._watchdog.pid] if self._watchdog else []))
+
+    def _keep_watchdog(self) -> None:
         if self._watchdog is not None and self._watchdog.poll() is not None and not self._stop:
             logger.warning("watchdog died; started again")
             self._watchdog = self._start_watchdog()
-        self._tell()
-        if time.monotonic() >= self._next_housekeeping:
-            self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
-            for log in self._settings.logs_dir.glob("*.log"):
-                trim_log(log, MAX_LOG_BYTES)
 
     def _is_well(self, name: str) -> bool:
         return self._runners[name].state.well
 
     def _read_wanted(self) -> None:
         """Take on what `up` asked for; nothing is stopped that runs already."""
-        names = wanted_services(self._settings) or [service.name for service in self._declared]
+        there = [service.name for service in self._declared]
+        names = wanted_services(self._settings) or there
+        if unknown := [name for name in names if name not in there]:
+            logger.error("asked for %s, which this supervisor does not know", ", ".join(unknown))
+            names = [name for name in names if name in there]
         environment = {**child_environment(self._settings), RUN_VARIABLE: self._run}
         # dbt and other tools are found beside this interpreter, also when the environment isn't activated.
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', os.defpath)}"
@@ -131,13 +159,16 @@ class Supervisor:
             for name, runner in self._runners.items():
                 needed = any(name in requirements[other] for other in running)
                 if runner.state is State.STOPPING or not needed:
-                    runner.end()
+                    self._attempt(f"stopping {name}", runner.end)
                 if runner.process is not None:
-                    runner.step(self._is_well)
+                    self._step(runner)
             self._after_step()
             if not running:
                 break
             time.sleep(min(self._policy.tick_s, 0.1))
+        self._attempt("ending what outlived its service", self._sweep)
+
+    def _sweep(self) -> None:
         if left := sweep(lambda: owned(self._settings.home, run=self._run), 1):
             logger.warning("ended %d processes that outlived their service", left)
 
@@ -147,15 +178,13 @@ class Supervisor:
             "supervisor_pid": os.getpid(),
             "started_at": self._started_at,
             "stopping": self._stop,
+            "fingerprint": self._fingerprint,
+            "declared": [service.name for service in self._declared],
+            "rereads": self._rereads,
             "services": [_describe(runner) for runner in self._runners.values()],
         }
-        if state == self._said:
-            return
-        try:
+        if state != self._said:
             write_state(self._settings, state)
-            self._said = state
-        except OSError as error:  # a full disk must not take the services down
-            logger.error("cannot write the state file: %s", error)  # noqa: TRY400 - the cause is in the line
             self._said = state
 
     def _start_watchdog(self) -> subprocess.Popen[bytes]:
@@ -183,24 +212,18 @@ class Supervisor:
 
 def _describe(runner: Runner) -> dict[str, Any]:
     running = runner.process is not None
+    state, detail = runner.reported
     return {
         "name": runner.service.name,
-        "state": str(runner.state),
+        "state": str(state),
         "pid": runner.process.pid if runner.process else None,
         "port": runner.service.port,
         "url": runner.service.url,
         "started_at": runner.started_at if running else None,
         "restarts": runner.restarts,
         "last_exit": runner.last_exit,
-        "detail": runner.detail,
+        "detail": detail,
     }
-
-
-def trim_log(log: Path, limit: int) -> None:
-    """Beyond `limit` bytes keep one older copy and go on with an empty file (writers append, so they follow)."""
-    if log.stat().st_size > limit:
-        shutil.copyfile(log, log.with_suffix(".log.1"))
-        os.truncate(log, 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,19 +245,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.exception("supervisor failed")
         raise
     return 0
-
-
-def log_to(path: Path, *, also_stderr: bool = False) -> None:
-    """Send the supervisor's own log there, a line an event."""
-    handlers: list[logging.Handler] = [logging.FileHandler(path)]
-    if also_stderr:
-        handlers.append(logging.StreamHandler())
-    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    for handler in handlers:
-        handler.setFormatter(formatter)
-    logger.handlers[:] = handlers
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A server to supervise: answers /health, and misbehaves as told. `dummy_service.py PORT [MODE...]`.
 
 Modes: `crash` exits 3 before it listens; `stubborn` ignores SIGTERM; `family` starts a child and a child that
-left its session, and never collects them; `fails-once=FILE` exits 1 the first time. GET /hang: it never answers again.
+left its session, and never collects them; `fails-once=FILE` exits 1 the first time; `needs=FILE` exits 1 without it.
+GET /hang: it never answers again.
 """
 
 import os
@@ -41,6 +42,8 @@ def main() -> None:
             if not marker.exists():
                 marker.touch()
                 sys.exit(1)
+        if mode.startswith("needs=") and not Path(mode.partition("=")[2]).exists():
+            sys.exit(1)
     if "stubborn" in modes:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "family" in modes:

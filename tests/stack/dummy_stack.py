@@ -1,14 +1,25 @@
-"""A supervisor over dummies: `dummy_stack.py SERVICES.json`, settings from the environment, an impatient policy."""
+"""A supervisor with an impatient policy, settings from the environment: `dummy_stack.py` over the real services,
+`dummy_stack.py SERVICES.json` over dummies.
 
+A dummy's mode `raises` makes its every step in the supervisor raise; `full-disk` makes every copy of a log fail.
+"""
+
+import errno
 import json
+import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from stack import log_files, supervisor
 from stack.health import HttpProbe
-from stack.runner import Policy
+from stack.log_files import LOG_NAME, log_to
+from stack.runner import Policy, Runner
 from stack.service import Service
+from stack.services import declared_services
 from stack.settings import load_settings
-from stack.supervisor import LOG_NAME, Supervisor, log_to
+from stack.supervisor import Supervisor
 
 QUICK = Policy(
     tick_s=0.02,
@@ -18,6 +29,7 @@ QUICK = Policy(
     longest_back_off_s=0.2,
     quick_death_s=2,
     quick_deaths=3,
+    given_up_retry_s=1,
 )
 
 
@@ -36,9 +48,27 @@ def service(name: str, port: int, requires: tuple[str, ...], modes: list[str]) -
     )
 
 
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class TroublesomeRunner(Runner):
+    def step(self, is_well: Callable[[str], bool]) -> None:
+        super().step(is_well)
+        if "raises" in self.service.command:
+            raise RuntimeError("of the test")
+
+
 if __name__ == "__main__":
     settings = load_settings()
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
     log_to(settings.logs_dir / f"{LOG_NAME}.log")
-    services = [service(**each) for each in json.loads(sys.argv[1])]
-    Supervisor(settings, services, QUICK).run()
+    if len(sys.argv) == 1:
+        Supervisor(settings, declared_services(settings), replace(QUICK, probe_running_s=1)).run()
+    else:
+        dummies = json.loads(sys.argv[1])
+        if any("full-disk" in each["modes"] for each in dummies):
+            shutil.copyfile = no_space  # type: ignore[assignment]
+            log_files.trim_logs.__defaults__ = (5000,)
+        supervisor.Runner = TroublesomeRunner  # type: ignore[misc]
+        Supervisor(settings, [service(**each) for each in dummies], QUICK).run()

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack.processes import owned, sweep
+from stack import runner as runner_module
+from stack.processes import StillRunningError, owned, sweep
 from stack.runner import Policy, Runner, State
 from stack.service import Service
 from stack.settings import child_environment
@@ -165,3 +166,36 @@ def test_one_that_never_started_is_stopped_at_once_and_a_failed_one_stays_failed
     assert broken.runner.state is State.FAILED
     broken.runner.retry()
     assert broken.runner.state is State.WAITING
+
+
+def test_given_up_it_waits_for_what_it_requires_without_another_word(live: Callable[..., Life]) -> None:
+    policy = replace(QUICK, given_up_retry_s=0.01)
+    life = live((sys.executable, "-c", "raise SystemExit(1)"), requires=("sick",), policy=policy)
+    deadline = time.monotonic() + 10
+    while life.runner.state is not State.FAILED:
+        life.runner.step(lambda name: True)
+        assert time.monotonic() < deadline
+    line = "gave up after 2 deaths in a row, the last: exit code 1"
+    time.sleep(0.05)
+    for _ in range(3):
+        life.runner.step(lambda name: name != "sick")
+        assert life.runner.reported == (State.FAILED, line)
+    assert life.runner.process is None
+    assert life.runner.restarts == 1
+
+
+def test_what_a_dead_service_left_and_nobody_can_end_is_that_services_trouble(
+    live: Callable[..., Life], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False, True, True]  # start, end, start
+
+    def stuck(*_: object) -> int:
+        if answers.pop(0):
+            raise StillRunningError("could not end process 1")
+        return 0
+
+    monkeypatch.setattr(runner_module, "sweep", stuck)
+    life = live((sys.executable, "-c", "raise SystemExit(1)"))
+    life.until(State.FAILED)
+    assert life.runner.last_exit == "StillRunningError: could not end process 1"
+    assert answers == []

@@ -1,14 +1,19 @@
 """The declared services: order, what is left out when it runs elsewhere, and the files between the commands."""
 
+import errno
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stack.atomic_folder import replace_folder
+from stack.log_files import trim_log, trim_logs
 from stack.preflight import holder_of, port_problem, problems
 from stack.run_files import (
+    MARKER,
     AlreadyRunningError,
     HomeNotOursError,
     claim_home,
@@ -30,7 +35,6 @@ from stack.service import (
 )
 from stack.services import declared_services
 from stack.settings import Settings
-from stack.supervisor import trim_log
 
 
 def service(name: str, *requires: str) -> Service:
@@ -159,10 +163,25 @@ def test_a_new_or_empty_home_is_claimed_and_a_used_one_is_not(
     (settings.home / "data").touch()
     claim_home(settings)  # ours already
     used = Settings(_env_file=None, home=tmp_path)  # type: ignore[call-arg]
+    (tmp_path / "logs").mkdir()
     (tmp_path / "thesis").touch()
-    with pytest.raises(HomeNotOursError, match="has other files in it"):
+    with pytest.raises(HomeNotOursError, match=r"has other files in it \(thesis\); name an empty or new"):
         claim_home(used)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "thesis"]
+
+
+def test_a_home_that_other_commands_of_ours_have_written_into_is_claimed(
+    new_settings: Callable[..., Settings],
+) -> None:
+    settings = new_settings()
+    for name in ("dbt", "dagster", "run", "scratch", "models", "reports"):
+        (settings.home / name).mkdir(parents=True)
+    (settings.home / "source.json").touch()
+    with replace_folder(settings.training_set_dir) as fresh:
+        (fresh / "meta.json").touch()
+    assert (settings.home / ".training_set.lock").exists()
+    claim_home(settings)
+    assert (settings.home / MARKER).exists()
 
 
 def test_one_supervisor_holds_the_home_and_only_its_word_counts(
@@ -199,3 +218,31 @@ def test_a_log_over_its_limit_keeps_one_older_copy_and_its_writer_goes_on(tmp_pa
         writer.write(b"after")
     assert log.read_bytes() == b"after"
     assert (tmp_path / "it.log.1").read_bytes() == b"x" * 100 + b"y"
+
+
+def test_a_log_whose_copy_finds_no_room_is_emptied_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_: Path, target: Path) -> None:
+        target.write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    log = tmp_path / "it.log"
+    log.write_bytes(b"x" * 101)
+    trim_log(log, 100)
+    assert log.read_bytes() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["it.log"]
+
+
+def test_a_log_that_cannot_be_trimmed_or_is_gone_leaves_the_others_their_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.log").symlink_to(tmp_path / "deleted meanwhile")
+    (tmp_path / "b.log").mkdir()
+    (tmp_path / "c.log").write_bytes(b"x" * 101)
+    trim_logs(tmp_path, 10)
+    assert (tmp_path / "c.log").read_bytes() == b""
+    assert [r.getMessage() for r in caplog.records if "cannot trim" in r.getMessage()] == [
+        f"cannot trim {tmp_path}/b.log: [Errno 21] Is a directory: '{tmp_path}/b.log'"
+    ]

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from stack import control
+from stack.run_files import run_dir, want_services
 from stack.settings import child_environment
 
 
@@ -128,11 +130,79 @@ def test_a_crash_loop_is_given_up_and_the_others_go_on(dummy_stack: Any) -> None
     assert log.count("the reason is written here") == 3
 
 
-def test_hangup_retries_what_was_given_up(dummy_stack: Any) -> None:
+def test_hangup_retries_what_was_given_up_as_patiently_as_at_first(dummy_stack: Any) -> None:
     dummy_stack.start({"name": "broken", "port": port(), "modes": ["crash"]})
     dummy_stack.wait_state("broken", "failed")
     dummy_stack.supervisor.send_signal(signal.SIGHUP)
-    dummy_stack.wait(lambda: dummy_stack.log().count("gave up") == 2)
+    dummy_stack.wait(lambda: dummy_stack.log().count("gave up after 3 deaths in a row") == 2)
+
+
+def test_what_was_given_up_is_tried_once_in_a_while_and_counts_as_failed_until_it_is_well(
+    dummy_stack: Any, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    dummy_stack.start(
+        {"name": "broken", "port": port(), "modes": [f"needs={marker}"]},
+        {"name": "upper", "port": port(), "requires": ["broken"]},
+    )
+    dummy_stack.wait_state("broken", "failed")
+    states = set()
+
+    def tried_again() -> bool:
+        states.add(dummy_stack.service("broken")["state"])
+        return "gave up after 4 deaths in a row, the last: exit code 1" in dummy_stack.log()
+
+    dummy_stack.wait(tried_again)
+    assert states == {"failed"}
+    assert "next try in 1 s" in dummy_stack.log()
+    marker.touch()
+    dummy_stack.wait_state("upper", "healthy")
+    assert dummy_stack.service("broken")["state"] == "healthy"
+    assert dummy_stack.service("broken")["detail"] == ""
+
+
+def test_trouble_with_one_service_inside_the_supervisor_ends_neither_it_nor_the_others(
+    dummy_stack: Any,
+) -> None:
+    dummy_stack.start(
+        {"name": "odd", "port": port(), "modes": ["raises"]},
+        {"name": "fine", "port": port()},
+    )
+    dummy_stack.wait_state("fine", "healthy")
+    os.kill(dummy_stack.service("fine")["pid"], signal.SIGKILL)
+    dummy_stack.wait_state("fine", "healthy", restarts=1)
+    assert dummy_stack.service("odd")["detail"] == "RuntimeError: of the test"
+    log = dummy_stack.log()
+    assert log.count("odd failed; the others go on") == 1  # not at every tick
+    assert "Traceback" in log
+    dummy_stack.supervisor.terminate()
+    assert dummy_stack.supervisor.wait(10) == 0
+    assert dummy_stack.processes() == []
+
+
+def test_a_full_disk_and_a_vanished_log_leave_the_stack_up(dummy_stack: Any) -> None:
+    logs = dummy_stack.settings.logs_dir
+    logs.mkdir(parents=True)
+    (logs / "gone.log").symlink_to(logs / "nowhere")
+    (logs / "long.log").write_text("x" * 6000)
+    dummy_stack.start({"name": "web", "port": port(), "modes": ["full-disk"]})
+    dummy_stack.wait_state("web", "healthy")
+    assert (logs / "long.log").read_text() == ""
+    assert f"no older copy of {logs}/long.log: [Errno 28] No space left on device" in dummy_stack.log()
+    assert "Traceback" not in dummy_stack.log()
+
+
+def test_a_service_nobody_declared_is_said_and_the_others_start(dummy_stack: Any) -> None:
+    run_dir(dummy_stack.settings).mkdir(parents=True)
+    want_services(dummy_stack.settings, ["web", "kafka"])
+    dummy_stack.start({"name": "web", "port": port()})
+    dummy_stack.wait_state("web", "healthy")
+    assert "asked for kafka, which this supervisor does not know" in dummy_stack.log()
+    with pytest.raises(
+        control.StartFailedError, match=r"the running stack has no .*redis: .* settings or code"
+    ):
+        control.up(dummy_stack.settings, ["redis"])
+    assert dummy_stack.service("web")["state"] == "healthy"
 
 
 def test_a_service_that_fails_once_recovers(dummy_stack: Any, tmp_path: Path) -> None:
@@ -202,13 +272,20 @@ def test_two_stacks_do_not_touch_each_other(dummy_stack: Any, second_dummy_stack
     assert second_dummy_stack.service("web")["restarts"] == 0
 
 
+def is_watchdog(process: psutil.Process) -> bool:
+    try:
+        return "stack.watchdog" in process.cmdline()
+    except psutil.NoSuchProcess:  # dead, perhaps not yet collected
+        return False
+
+
 def test_a_dead_watchdog_is_replaced(dummy_stack: Any, eventually: Callable[..., None]) -> None:
     dummy_stack.start({"name": "web", "port": port()})
     dummy_stack.wait_state("web", "healthy")
     supervisor = psutil.Process(dummy_stack.supervisor.pid)
 
     def watchdogs() -> list[psutil.Process]:
-        return [p for p in supervisor.children() if "stack.watchdog" in p.cmdline()]
+        return [p for p in supervisor.children() if is_watchdog(p)]
 
     (before,) = watchdogs()
     before.kill()
