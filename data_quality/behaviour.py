@@ -1,13 +1,15 @@
-"""What the drift check compares: how people watched lately against how they watched in the training window."""
+"""What the drift check compares: how people watch now against how they watched while the served models learned."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from data_quality.drift import MAX_ROWS
-from data_quality.training_set import WINDOW_DAYS, Window, epoch_ms, from_epoch_ms
+from data_quality.drift import MAX_ROWS, MIN_ROWS, TooLittleDataError
+from data_quality.training_set import WINDOW_DAYS
+from data_quality.windows import Window, from_epoch_ms
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -36,18 +38,26 @@ LEFT JOIN (SELECT video_id, ifNull(category, '') AS category FROM stg_videos) AS
 """
 
 
-class NoHistoryError(Exception):
-    """The sessions span less than two days: there is no past to compare with."""
+Now = Literal["since training", "last days"]
+
+
+class NoHistoryError(TooLittleDataError):
+    """There are no sessions to compare with, or they span less than two days."""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The sample of either window. Columns: watch_time_ratio, total_watch_time_ms, hour, is_finished, category."""
+    """The sample of either window. Columns: watch_time_ratio, total_watch_time_ms, hour, is_finished, category.
+
+    `current_is` says what the current sessions are: all "since training", none of which the models have seen, or
+    the "last days", some of which they may have.
+    """
 
     reference: pd.DataFrame
     current: pd.DataFrame
     reference_window: Window
     current_window: Window
+    current_is: Now
 
 
 def comparison_windows(
@@ -70,31 +80,63 @@ def fetch_behaviour(
     client: "Client",
     *,
     as_of: datetime,
+    reference: Window | None = None,
     current_days: int = CURRENT_DAYS,
     reference_days: int = WINDOW_DAYS,
+    min_rows: int = MIN_ROWS,
     max_rows: int = MAX_ROWS,
 ) -> Behaviour:
-    """Sample at most `max_rows` sessions of each window. Raises `NoHistoryError`."""
-    [[sessions, first_ms]] = client.query(
+    """Sample at most `max_rows` sessions of each window. Raises `NoHistoryError`.
+
+    `reference`: the window of the training set the served models learned from. Current are then the sessions after
+    it, in whole days back from `as_of`, if that is at least a day and `min_rows` sessions; else the last
+    `current_days`, of which the training set may hold a part. Without `reference` the windows are those of
+    `comparison_windows`.
+    """
+    current_is: Now = "last days"
+    if reference is None:
+        past = Window(as_of, current_days + reference_days)
+        first = _first_session(client, past)
+        if first is None:
+            raise NoHistoryError(f"no watch session in the {past.days} days before {as_of}")
+        reference, current = comparison_windows(
+            first, as_of, current_days=current_days, reference_days=reference_days
+        )
+    else:
+        if _first_session(client, reference) is None:
+            raise NoHistoryError(f"no watch session in the training window {reference}")
+        since = Window(as_of, max(0, (as_of - reference.as_of) // timedelta(days=1)))
+        if since.days and _count(client, since) >= min_rows:
+            current, current_is = since, "since training"
+        else:
+            current = Window(as_of, current_days)
+    return Behaviour(
+        reference=_fetch(client, reference, max_rows),
+        current=_fetch(client, current, max_rows),
+        reference_window=reference,
+        current_window=current,
+        current_is=current_is,
+    )
+
+
+def _count(client: "Client", window: Window) -> int:
+    [[sessions, _]] = _sessions_of(client, window)
+    return int(sessions)
+
+
+def _first_session(client: "Client", window: Window) -> datetime | None:
+    [[sessions, first_ms]] = _sessions_of(client, window)
+    return from_epoch_ms(int(first_ms)) if sessions else None
+
+
+def _sessions_of(client: "Client", window: Window) -> Sequence[Sequence[int]]:
+    start_ms, end_ms = window.milliseconds()
+    return client.query(
         "SELECT count(), toUnixTimestamp64Milli(min(started_at)) FROM watch_sessions"
         " WHERE started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')"
         " AND started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')",
-        parameters={
-            "start_ms": epoch_ms(as_of - timedelta(days=current_days + reference_days)),
-            "end_ms": epoch_ms(as_of),
-        },
+        parameters={"start_ms": start_ms, "end_ms": end_ms},
     ).result_rows
-    if not sessions:
-        raise NoHistoryError(f"no watch session in the {current_days + reference_days} days before {as_of}")
-    reference_window, current_window = comparison_windows(
-        from_epoch_ms(int(first_ms)), as_of, current_days=current_days, reference_days=reference_days
-    )
-    return Behaviour(
-        reference=_fetch(client, reference_window, max_rows),
-        current=_fetch(client, current_window, max_rows),
-        reference_window=reference_window,
-        current_window=current_window,
-    )
 
 
 def _fetch(client: "Client", window: Window, max_rows: int) -> pd.DataFrame:

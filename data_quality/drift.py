@@ -29,7 +29,11 @@ OTHER = "(other)"
 MISSING = "(missing)"
 
 
-class NotEnoughDataError(Exception):
+class TooLittleDataError(Exception):
+    """There is too little to compare yet: nothing is wrong, and nothing can be said."""
+
+
+class NotEnoughDataError(TooLittleDataError):
     """One side has too few rows, or a column without a value: there is nothing to compare."""
 
 

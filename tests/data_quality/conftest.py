@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from data_quality.training_set import INTERACTIONS_SCHEMA, VIDEOS_SCHEMA
+from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, VIDEOS_SCHEMA
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 
@@ -41,7 +41,25 @@ def make_interactions() -> Callable[..., pa.Table]:
             "is_positive": [ratio >= 0.7 for ratio in ratios],
         }
         rows.update(columns)
+        if "ended_at" not in columns:
+            rows["ended_at"] = [
+                started and started + timedelta(milliseconds=watched)
+                for started, watched in zip(rows["started_at"], rows["total_watch_time_ms"], strict=True)
+            ]
         return pa.table(rows, schema=INTERACTIONS_SCHEMA)
+
+    return make
+
+
+@pytest.fixture
+def make_met() -> Callable[[pa.Table], pa.Table]:
+    """`make_met(interactions)`: the pairs of the rows, each met when its first row started."""
+
+    def make(interactions: pa.Table) -> pa.Table:
+        first = interactions.group_by(["user_id", "video_id"]).aggregate([("started_at", "min")])
+        return (
+            first.rename_columns({"started_at_min": "first_met_at"}).select(MET_SCHEMA.names).cast(MET_SCHEMA)
+        )
 
     return make
 

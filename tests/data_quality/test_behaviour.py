@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from data_quality.behaviour import NoHistoryError, comparison_windows, fetch_behaviour
-from data_quality.training_set import Window
+from data_quality.drift import NotEnoughDataError, TooLittleDataError
+from data_quality.windows import Window
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_each_window_gets_its_own_sessions_with_extremes_capped(store: Any, as_o
     )
     store.add_session("at the end", as_of)
     found = fetch_behaviour(store.client, as_of=as_of)
-    assert found.current_window == Window(as_of, 7)
+    assert (found.current_window, found.current_is) == (Window(as_of, 7), "last days")
     assert found.reference_window == Window(as_of - timedelta(days=7), 90)
     columns = ["watch_time_ratio", "total_watch_time_ms", "hour", "is_finished", "category"]
     assert list(found.reference.columns) == columns
@@ -71,3 +72,54 @@ def test_the_sample_is_bounded_and_the_same_each_time(store: Any, as_of: datetim
 def test_no_sessions_are_no_history(store: Any, as_of: datetime) -> None:
     with pytest.raises(NoHistoryError, match="no watch session in the 97 days"):
         fetch_behaviour(store.client, as_of=as_of)
+
+
+@pytest.fixture
+def hourly(store: Any, as_of: datetime) -> Any:
+    """A session an hour for 20 days up to `as_of`."""
+    store.client.command(
+        "INSERT INTO watch_sessions SELECT toString(number), 'u', 'v',"
+        " fromUnixTimestamp64Milli({end:Int64} - 3600000 * (number + 1), 'UTC') AS started, started, 10000, 20000,"
+        " 0.5, 0 FROM numbers(480)",
+        parameters={"end": int(as_of.timestamp() * 1000)},
+    )
+    return store
+
+
+def test_what_came_after_the_training_is_compared_with_what_was_trained_on(
+    hourly: Any, as_of: datetime
+) -> None:
+    trained_on = Window(as_of - timedelta(days=3, hours=5), 10)
+    found = fetch_behaviour(hourly.client, as_of=as_of, reference=trained_on, min_rows=72)
+    assert found.reference_window == trained_on
+    assert (found.current_window, found.current_is) == (Window(as_of, 3), "since training")  # whole days
+    assert (len(found.reference), len(found.current)) == (240, 72)
+
+
+@pytest.mark.parametrize(
+    ("since_training", "min_rows"),
+    [
+        (timedelta(days=3), 73),  # 72 sessions since
+        (timedelta(hours=23), 1),  # less than a day
+        (timedelta(0), 1),
+        (-timedelta(days=1), 1),  # the clock was set back
+    ],
+)
+def test_too_little_since_the_training_is_filled_up_to_the_last_days(
+    hourly: Any, as_of: datetime, since_training: timedelta, min_rows: int
+) -> None:
+    trained_on = Window(as_of - since_training, 90)
+    found = fetch_behaviour(hourly.client, as_of=as_of, reference=trained_on, min_rows=min_rows)
+    assert (found.current_window, found.current_is) == (Window(as_of, 7), "last days")
+    assert found.reference_window == trained_on
+    assert len(found.current) == 7 * 24
+
+
+def test_a_training_window_without_sessions_is_no_history(hourly: Any, as_of: datetime) -> None:
+    with pytest.raises(NoHistoryError, match=r"no watch session in the training window \[2021-"):
+        fetch_behaviour(hourly.client, as_of=as_of, reference=Window(as_of - timedelta(days=150), 90))
+
+
+def test_too_little_data_is_one_kind_of_error() -> None:
+    assert issubclass(NoHistoryError, TooLittleDataError)
+    assert issubclass(NotEnoughDataError, TooLittleDataError)

@@ -21,7 +21,10 @@ USERS, VIDEOS, ROWS = 40, 30, 800
 
 @pytest.fixture
 def trained_on(
-    new_settings: Callable[..., Settings], make_interactions: Callable[..., pa.Table], as_of: datetime
+    new_settings: Callable[..., Settings],
+    make_interactions: Callable[..., pa.Table],
+    make_met: Callable[[pa.Table], pa.Table],
+    as_of: datetime,
 ) -> Settings:
     """A home with a tracked training set of people who each like one of three topics."""
     rng = np.random.default_rng(0)
@@ -55,7 +58,14 @@ def trained_on(
         }
     ).select(VIDEOS_SCHEMA.names)
     settings = new_settings("home with a space", two_tower_epochs=1, test_fraction=0.25, seed=3)
-    write_training_set(settings.training_set_dir, interactions, catalogue, as_of=as_of, seed=settings.seed)
+    write_training_set(
+        settings.training_set_dir,
+        interactions,
+        catalogue,
+        met=make_met(interactions),
+        as_of=as_of,
+        seed=settings.seed,
+    )
     track(settings, settings.training_set_dir)
     return settings
 

@@ -19,6 +19,7 @@ from data_quality.training_set import write_training_set
 from data_quality.training_set_suite import Statement
 
 MakeInteractions = Callable[..., pa.Table]
+MakeMet = Callable[[pa.Table], pa.Table]
 META = {
     "as_of": "2022-05-08T12:00:00.000Z",
     "window_start": "2022-02-07T12:00:00.000Z",
@@ -35,15 +36,20 @@ def failed(report: ValidationReport) -> dict[tuple[str, str], str]:
 
 
 def test_a_sound_training_set_passes_every_expectation(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
-    write_training_set(tmp_path / "set", make_interactions(6), catalogue, as_of=as_of)
+    rows = make_interactions(6)
+    write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of)
     report = validate_training_set(tmp_path / "set")
     assert report.success
     assert report.failures == ()
-    assert report.evaluated == 30
+    assert report.evaluated == 41
     assert report.statistics["rows"] == 6
-    assert report.to_markdown() == "All 30 expectations hold."
+    assert report.to_markdown() == "All 41 expectations hold."
 
 
 def changed(position: int, value: Any, values: list[Any]) -> list[Any]:
@@ -119,9 +125,17 @@ def test_the_last_moment_of_the_window_is_before_as_of(
     make_interactions: MakeInteractions, as_of: datetime, offset: timedelta, inside: bool
 ) -> None:
     times = [*make_interactions(6)["started_at"].to_pylist()[:5], as_of + offset]
-    report = validate(make_interactions(6, started_at=times))
-    expected = {} if inside else {("sessions_start_inside_the_window", "started_at"): "1 of 6 rows"}
-    assert failed(report) == expected
+    ends = [*make_interactions(6)["ended_at"].to_pylist()[:5], as_of + offset + timedelta(milliseconds=1)]
+    shortest = {"total_watch_time_ms": [15_000, 5_000, 15_000, 5_000, 15_000, 1]}  # a quarter of 4 ms
+    durations = [20_000] * 5 + [4]
+    report = validate(
+        make_interactions(6, started_at=times, ended_at=ends, video_duration_ms=durations, **shortest)
+    )
+    late = {
+        ("sessions_start_inside_the_window", "started_at"): "1 of 6 rows",
+        ("sessions_end_inside_the_window", "ended_at"): "1 of 6 rows",
+    }
+    assert failed(report) == ({} if inside else late)
 
 
 def test_the_first_moment_of_the_window_is_in_it(
@@ -132,6 +146,55 @@ def test_the_first_moment_of_the_window_is_in_it(
     assert validate(make_interactions(6, started_at=[start, *later])).success
     early = validate(make_interactions(6, started_at=[start - timedelta(milliseconds=1), *later]))
     assert failed(early) == {("sessions_start_inside_the_window", "started_at"): "1 of 6 rows"}
+
+
+def test_a_session_that_ends_after_as_of_or_before_its_play_does_is_refused(
+    make_interactions: MakeInteractions, as_of: datetime
+) -> None:
+    ends = make_interactions(6)["ended_at"].to_pylist()
+    a_ms = timedelta(milliseconds=1)
+    assert validate(make_interactions(6, ended_at=[*ends[:5], as_of])).success
+    late = validate(make_interactions(6, ended_at=[*ends[:5], as_of + a_ms]))
+    assert failed(late) == {("sessions_end_inside_the_window", "ended_at"): "1 of 6 rows"}
+    early = validate(make_interactions(6, ended_at=[ends[0] - a_ms, *ends[1:]]))
+    assert failed(early) == {("sessions_end_after_the_play", "time_after_the_play_ms"): "1 of 6 rows"}
+
+
+def test_pairs_met_are_whole_unique_and_of_the_past(
+    make_interactions: MakeInteractions, make_met: MakeMet, as_of: datetime
+) -> None:
+    rows = make_interactions(6)
+    met = make_met(rows)
+    assert validate(rows, met=met).success
+    spoiled = pa.Table.from_pylist(
+        [
+            *met.to_pylist(),
+            met.to_pylist()[0],
+            {"user_id": None, "video_id": "v", "first_met_at": as_of},
+        ],
+        schema=met.schema,
+    )
+    assert failed(validate(rows, met=spoiled)) == {
+        ("nothing_is_missing", "user_id"): "1 of 8 rows",
+        ("nothing_was_met_in_the_future", "first_met_at"): "1 of 8 rows",
+        ("one_row_per_user_and_video", "user_id, video_id"): "2 of 8 rows",
+    }
+    wrong = met.drop_columns(["first_met_at"])
+    assert failed(validate(rows, met=wrong)) == {("columns_are_all_there", "first_met_at"): "missing"}
+
+
+@pytest.mark.parametrize("change", ["never met", "met later"])
+def test_a_row_whose_pair_was_not_met_by_then_is_refused(
+    make_interactions: MakeInteractions, make_met: MakeMet, change: str
+) -> None:
+    rows = make_interactions(6)
+    pairs = make_met(rows).to_pylist()
+    if change == "never met":
+        pairs = pairs[1:]
+    else:
+        pairs[0]["first_met_at"] += timedelta(milliseconds=1)
+    report = validate(rows, met=pa.Table.from_pylist(pairs, schema=make_met(rows).schema))
+    assert failed(report) == {("what_was_played_was_met", "met_by_then"): "1 of 6 rows"}
 
 
 def test_rows_out_of_order_are_found(make_interactions: MakeInteractions) -> None:
@@ -209,11 +272,17 @@ def test_a_missing_column_and_a_wrong_type_are_named(make_interactions: MakeInte
     }
 
 
-@pytest.mark.parametrize("name", ["interactions.parquet", "videos.parquet", "meta.json"])
+@pytest.mark.parametrize("name", ["interactions.parquet", "videos.parquet", "watched.parquet", "meta.json"])
 def test_a_folder_without_one_of_its_files_is_refused(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime, name: str
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
+    name: str,
 ) -> None:
-    write_training_set(tmp_path / "set", make_interactions(6), catalogue, as_of=as_of)
+    rows = make_interactions(6)
+    write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of)
     (tmp_path / "set" / name).unlink()
     with pytest.raises(TrainingSetIncompleteError, match=f"has no {name}"):
         validate_training_set(tmp_path / "set")

@@ -11,6 +11,7 @@ import pytest
 
 from data_quality.training_set import (
     INTERACTIONS_SCHEMA,
+    MET_SCHEMA,
     VIDEOS_SCHEMA,
     NoEventsError,
     TrainingSetEmptyError,
@@ -19,6 +20,7 @@ from data_quality.training_set import (
     epoch_ms,
     fetch_catalogue,
     fetch_interactions,
+    fetch_met,
     from_epoch_ms,
     iso_ms,
     watched_pairs,
@@ -26,6 +28,7 @@ from data_quality.training_set import (
 )
 
 MakeInteractions = Callable[..., pa.Table]
+MakeMet = Callable[[pa.Table], pa.Table]
 
 
 def fingerprints(directory: Path) -> dict[str, str]:
@@ -33,20 +36,32 @@ def fingerprints(directory: Path) -> dict[str, str]:
 
 
 def test_the_same_rows_in_another_order_and_chunking_give_the_same_bytes(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
     rows = make_interactions(50)
     shuffled = rows.take([(7 * i) % 50 for i in range(50)])
     chunked = pa.concat_tables([shuffled.slice(0, 13), shuffled.slice(13, 1), shuffled.slice(14)])
     reversed_videos = catalogue.take([3, 2, 1, 0])
-    write_training_set(tmp_path / "a", rows, catalogue, as_of=as_of)
-    write_training_set(tmp_path / "b", chunked, reversed_videos, as_of=as_of)
+    met = make_met(rows)
+    shuffled_met = pa.concat_tables([met.slice(5), met.slice(0, 5)])
+    write_training_set(tmp_path / "a", rows, catalogue, met=met, as_of=as_of)
+    write_training_set(tmp_path / "b", chunked, reversed_videos, met=shuffled_met, as_of=as_of)
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
-    assert list(fingerprints(tmp_path / "a")) == ["interactions.parquet", "meta.json", "videos.parquet"]
+    assert list(fingerprints(tmp_path / "a")) == [
+        *("interactions.parquet", "meta.json", "videos.parquet", "watched.parquet")
+    ]
 
 
 def test_the_meta_file_states_window_filter_and_counts(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
     expected = {
         "as_of": "2022-05-08T12:00:00.000Z",
@@ -58,9 +73,11 @@ def test_the_meta_file_states_window_filter_and_counts(
         "videos": 4,
         "positives": 3,
         "catalogue_videos": 4,
+        "met_pairs": 6,
         "seed": 7,
     }
-    meta = write_training_set(tmp_path / "set", make_interactions(6), catalogue, as_of=as_of, seed=7)
+    rows = make_interactions(6)
+    meta = write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of, seed=7)
     assert meta == expected
     text = (tmp_path / "set" / "meta.json").read_text()
     assert json.loads(text) == expected
@@ -68,26 +85,38 @@ def test_the_meta_file_states_window_filter_and_counts(
 
 
 def test_the_files_have_the_promised_columns_and_order(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
     tied = make_interactions(
         4, started_at=[as_of - timedelta(hours=1)] * 4, session_id=["b", "a", "a", "a"], user_id=["u"] * 4
     )
-    write_training_set(tmp_path / "set", tied, catalogue, as_of=as_of)
+    write_training_set(tmp_path / "set", tied, catalogue, met=make_met(tied), as_of=as_of)
     interactions = pq.read_table(tmp_path / "set" / "interactions.parquet")
     assert interactions.schema.equals(INTERACTIONS_SCHEMA)
     assert pq.read_table(tmp_path / "set" / "videos.parquet").schema.equals(VIDEOS_SCHEMA)
+    met = pq.read_table(tmp_path / "set" / "watched.parquet")
+    assert met.schema.equals(MET_SCHEMA)
+    assert met["video_id"].to_pylist() == ["v0", "v1", "v2", "v3"]
     assert interactions["session_id"].to_pylist() == ["a", "a", "a", "b"]
     assert interactions["video_id"].to_pylist() == ["v1", "v2", "v3", "v0"]
 
 
 def test_an_empty_set_is_refused_and_the_one_before_it_stays(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
-    write_training_set(tmp_path / "set", make_interactions(6), catalogue, as_of=as_of)
+    met = make_met(make_interactions(6))
+    write_training_set(tmp_path / "set", make_interactions(6), catalogue, met=met, as_of=as_of)
     before = fingerprints(tmp_path / "set")
     with pytest.raises(TrainingSetEmptyError) as error:
-        write_training_set(tmp_path / "set", make_interactions(0), catalogue, as_of=as_of)
+        write_training_set(tmp_path / "set", make_interactions(0), catalogue, met=met, as_of=as_of)
     assert str(error.value) == (
         "no interaction in the 90 days [2022-02-07T12:00:00.000Z, 2022-05-08T12:00:00.000Z)"
         " has watch_time_ratio > 0.1"
@@ -96,13 +125,17 @@ def test_an_empty_set_is_refused_and_the_one_before_it_stays(
 
 
 def test_a_value_that_does_not_fit_its_type_is_not_cut_to_fit(
-    tmp_path: Path, make_interactions: MakeInteractions, catalogue: pa.Table, as_of: datetime
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
 ) -> None:
     rows = make_interactions(2)
     position = rows.schema.get_field_index("total_watch_time_ms")
     fractional = rows.set_column(position, "total_watch_time_ms", pa.array([0.5, 1.0]))
     with pytest.raises(pa.ArrowInvalid):
-        write_training_set(tmp_path / "set", fractional, catalogue, as_of=as_of)
+        write_training_set(tmp_path / "set", fractional, catalogue, met=make_met(rows), as_of=as_of)
     assert not (tmp_path / "set").exists()
 
 
@@ -130,7 +163,18 @@ def test_the_window_is_half_open_and_takes_no_session_still_running(store: Any, 
     found = fetch_interactions(store.client, as_of=as_of)
     assert found["session_id"].to_pylist() == ["first in the window", "ends at its end"]
     assert found["started_at"].to_pylist() == [start, as_of - timedelta(seconds=10)]
+    ten_seconds = timedelta(seconds=10)
+    assert found["ended_at"].to_pylist() == [start + ten_seconds, as_of]
     assert found.schema.equals(INTERACTIONS_SCHEMA)
+
+
+def test_a_session_ends_with_its_last_event_not_with_the_play(store: Any, as_of: datetime) -> None:
+    """A like after the play is part of the row, so the row is known only from then on."""
+    start = as_of - timedelta(hours=1)
+    store.add_session("liked at as_of", start, ended_at=as_of)
+    store.add_session("liked after it", start, ended_at=as_of + timedelta(milliseconds=1))
+    [row] = fetch_interactions(store.client, as_of=as_of).to_pylist()
+    assert (row["session_id"], row["ended_at"]) == ("liked at as_of", as_of)
 
 
 def test_a_ratio_must_be_above_the_filter(store: Any, as_of: datetime) -> None:
@@ -170,6 +214,24 @@ def test_watched_pairs_are_distinct_and_sorted(store: Any, as_of: datetime) -> N
     ]
 
 
+def test_a_pair_is_met_by_its_first_session_of_any_length_and_age_but_none_after_as_of(
+    store: Any, as_of: datetime
+) -> None:
+    long_ago, lately = as_of - timedelta(days=400), as_of - timedelta(milliseconds=1)
+    store.add_session("watched again", lately, user_id="u2", video_id="v1")
+    store.add_session("scrolled past", long_ago, 0.0, user_id="u2", video_id="v1")
+    store.add_session(
+        "still running", lately, user_id="u1", video_id="v2", ended_at=as_of + timedelta(hours=1)
+    )
+    store.add_session("starts at as_of", as_of, user_id="u1", video_id="v1")
+    found = fetch_met(store.client, as_of=as_of)
+    assert found.schema.equals(MET_SCHEMA)
+    assert found.to_pylist() == [
+        {"user_id": "u1", "video_id": "v2", "first_met_at": lately},
+        {"user_id": "u2", "video_id": "v1", "first_met_at": long_ago},
+    ]
+
+
 def test_the_catalogue_has_text_where_the_table_has_null(store: Any, as_of: datetime) -> None:
     uploaded = as_of - timedelta(days=3)
     names = [
@@ -192,6 +254,7 @@ def test_the_catalogue_has_text_where_the_table_has_null(store: Any, as_of: date
 
 def test_no_session_at_all_gives_no_pairs_and_an_empty_catalogue(store: Any) -> None:
     assert watched_pairs(store.client).num_rows == 0
+    assert fetch_met(store.client, as_of=datetime(2022, 5, 8, tzinfo=UTC)).schema.equals(MET_SCHEMA)
     assert fetch_catalogue(store.client).schema.equals(VIDEOS_SCHEMA)
 
 
