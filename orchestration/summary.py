@@ -32,7 +32,7 @@ def print_summary(
     console.print(f"pipeline {pipeline}, demo {time.monotonic() - started:.0f} s\n")
     for name, url in (
         ("Dagster (operator)", settings.dagster_url),
-        ("MLflow (data scientist)", settings.mlflow_tracking_uri),
+        ("MLflow (data scientist)", settings.mlflow_ui_url),
         ("Endpoint (client apps)", f"{settings.endpoint_url}/docs"),
     ):
         console.print(f"  {name:<26}{url}", highlight=False)

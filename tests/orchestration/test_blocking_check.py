@@ -8,7 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from data_quality.training_set import INTERACTIONS_SCHEMA, VIDEOS_SCHEMA, write_training_set
+from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, VIDEOS_SCHEMA, write_training_set
 from orchestration.defs.models import popularity_model
 from orchestration.defs.training_set import training_set_is_valid
 from orchestration.io_managers import RecordIOManager
@@ -42,6 +42,7 @@ def interactions(rating_of_first_row: float) -> pa.Table:
                 "user_id": f"u{i % 20}",
                 "video_id": f"v{(i // 2) % 20}",
                 "started_at": AS_OF - timedelta(hours=ROWS - i),
+                "ended_at": AS_OF - timedelta(hours=ROWS - i) + timedelta(seconds=ratio * 10),
                 "total_watch_time_ms": int(ratio * 10_000),
                 "video_duration_ms": 10_000,
                 "watch_time_ratio": ratio,
@@ -69,6 +70,19 @@ def catalogue() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA)
 
 
+def met() -> pa.Table:
+    first = [
+        {
+            "user_id": f"u{i % 20}",
+            "video_id": f"v{(i // 2) % 20}",
+            "first_met_at": AS_OF - timedelta(hours=ROWS - i),
+        }
+        for i in range(ROWS)
+    ]
+    pairs = {(row["user_id"], row["video_id"]): row for row in reversed(first)}
+    return pa.Table.from_pylist([pairs[key] for key in sorted(pairs)], schema=MET_SCHEMA)
+
+
 @pytest.fixture
 def materialize(tmp_path: Path) -> Callable[[float], dg.ExecuteInProcessResult]:
     def run(rating_of_first_row: float) -> dg.ExecuteInProcessResult:
@@ -76,7 +90,9 @@ def materialize(tmp_path: Path) -> Callable[[float], dg.ExecuteInProcessResult]:
 
         @dg.asset
         def training_set() -> TrainingSet:
-            meta = write_training_set(folder, interactions(rating_of_first_row), catalogue(), as_of=AS_OF)
+            meta = write_training_set(
+                folder, interactions(rating_of_first_row), catalogue(), met=met(), as_of=AS_OF
+            )
             return TrainingSet(path=folder, dvc_hash="0.dir", meta=meta)
 
         resources = {
