@@ -28,7 +28,7 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Learn to tell the video a user watched with interest from others, given the rest of the user's history.
+    """Learn to tell the video a user watched with interest from others, given the user's history.
 
     Each positive is one example, told what was known when it started: the user's history until then and the
     popularity until then (`ml.examples`). The loss is `sampled_softmax`. The vectors of the model are made of
@@ -42,7 +42,7 @@ def fit(
     with reproducible(seed, config.threads):
         device = choose_device(config.device)
         model = TwoTower(len(data.user_ids), sizes, config).to(device)
-        tensors = _Tensors(examples, codes, device)
+        tensors = Tensors(examples, codes, device)
         curve = _train(model, tensors, config, seed, progress)
         users, videos = _vectors(model, tensors, data)
         gain = float(model.gain.detach())
@@ -62,7 +62,7 @@ def fit(
     )
 
 
-class _Tensors:
+class Tensors:
     """The examples and the tables of videos on the device; histories are looked up batch by batch."""
 
     def __init__(self, examples: Examples, codes: NDArray[np.int64], device: torch.device) -> None:
@@ -79,7 +79,7 @@ class _Tensors:
 
 
 def _train(
-    model: TwoTower, tensors: _Tensors, config: TwoTowerConfig, seed: int, progress: Progress | None
+    model: TwoTower, tensors: Tensors, config: TwoTowerConfig, seed: int, progress: Progress | None
 ) -> list[float]:
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -108,7 +108,7 @@ def _train(
     return curve
 
 
-def sampled_softmax(model: TwoTower, tensors: _Tensors, batch: Tensor, others: Tensor) -> Tensor:
+def sampled_softmax(model: TwoTower, tensors: Tensors, batch: Tensor, others: Tensor) -> Tensor:
     """Cross-entropy of each example's video against the batch's other videos and `others`, weighted by strength.
 
     A sampled candidate stands for 1/E of its kind, E being how often the sampler is expected to draw it; so log E
@@ -138,7 +138,7 @@ def sampled_softmax(model: TwoTower, tensors: _Tensors, batch: Tensor, others: T
 
 @torch.inference_mode()
 def _vectors(
-    model: TwoTower, tensors: _Tensors, data: Encoded
+    model: TwoTower, tensors: Tensors, data: Encoded
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Every user's and every video's unit vector, in blocks, from all that is known."""
     model.eval()
