@@ -26,12 +26,21 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help='JSON: {"name": {"password_sha256": "...", "readonly": 0}}; without it "default" needs no password',
     )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=10,
+        metavar="SECONDS",
+        help="how long a stop lets running queries finish before it cancels them (default: %(default)s)",
+    )
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parsed = parser.parse_args(arguments)
     if not 0 <= parsed.port <= 65535:
         parser.error("--port must be between 0 and 65535")
     if parsed.max_memory < 100_000_000:
         parser.error("--max-memory must be at least 100000000")
+    if not parsed.grace >= 0:
+        parser.error("--grace must not be negative")
     return parsed
 
 
@@ -65,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EngineUnavailableError as error:
         listener.close()
         return _fail(str(error))
-    uvloop.run(serve(App(engine, users), engine, listener))
+    uvloop.run(serve(App(engine, users), engine, listener, options.grace))
     return 0
 
 

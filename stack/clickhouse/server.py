@@ -17,7 +17,6 @@ log = logging.getLogger("stack.clickhouse")
 # ClickHouse's http_max_uri_size and field limits, together: what a request may have before its body.
 _HEAD_BYTES = (1 << 20) + (128 << 10)
 _KEEP_ALIVE_S = 30
-_GRACE_S = 10
 
 
 class _Server(uvicorn.Server):
@@ -48,8 +47,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: App, engine: Engine, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what runs, or cancel it after a while, and close the engine."""
+async def serve(app: App, engine: Engine, listener: socket.socket, grace_s: float) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what runs, or cancel it after `grace_s`, and close the engine."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http="h11",
@@ -62,7 +61,7 @@ async def serve(app: App, engine: Engine, listener: socket.socket) -> None:
         proxy_headers=False,
         h11_max_incomplete_event_size=_HEAD_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type] # it is only handed on to asyncio
         limit_concurrency=None,
         backlog=512,
     )

@@ -79,12 +79,12 @@ def start(path: Path, *options: str) -> Server:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start_server(scratch: Path) -> Iterator[Callable[..., Server]]:
     """`start_server(*options, path=...)`: a server that the test may kill; gone after the test."""
     started: list[Server] = []
 
     def make(*options: str, path: Path | None = None) -> Server:
-        server = start(path or tmp_path / "data folder", *options)
+        server = start(path or scratch / f"data folder {time.monotonic_ns()}", *options)
         started.append(server)
         return server
 
@@ -95,9 +95,9 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(scratch: Path) -> Iterator[Server]:
     """One server with little memory for all tests that leave it as they found it."""
-    server = start(tmp_path_factory.mktemp("ch") / "data", "--max-memory", "600000000")
+    server = start(scratch / "clickhouse of many tests", "--max-memory", "600000000")
     yield server
     try:
         assert server.stop() == 0, server.log.read_text()[-4000:]

@@ -61,10 +61,10 @@ def test_stops_in_order_and_at_once_when_idle(start_server: Start) -> None:
 
 
 def test_finishes_what_runs_and_cancels_what_does_not_end(start_server: Start) -> None:
-    server = start_server()
+    server = start_server("--grace", "3")
     short: list[str] = []
     threads = [
-        threading.Thread(target=lambda: short.append(server.sql("SELECT sleep(2)"))),
+        threading.Thread(target=lambda: short.append(server.sql("SELECT sleep(1)"))),
         threading.Thread(
             target=_ignore_end,
             args=(server, "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"),
@@ -139,7 +139,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "file").touch()
     assert main(["--path", str(tmp_path / "file"), "--port", str(free_port())]) == 1
     assert "File exists" in capsys.readouterr().err
-    for options in (["--port", "70000"], ["--max-memory", "5"]):
+    for options in (["--port", "70000"], ["--max-memory", "5"], ["--grace", "-1"]):
         with pytest.raises(SystemExit) as stopped:
             main(["--path", str(tmp_path), *options])
         assert stopped.value.code == 2

@@ -7,7 +7,7 @@ import uuid
 import httpx
 import pytest
 
-from .conftest import Server
+from .conftest import Server, until
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def test_a_failed_statement_leaves_the_session_usable(server: Server, session: d
 
 def test_a_session_takes_one_statement_at_a_time(server: Server, session: dict[str, str]) -> None:
     answers: list[str] = []
-    busy = threading.Thread(target=lambda: answers.append(server.sql("SELECT sleep(1.5)", **session)))
+    busy = threading.Thread(target=lambda: answers.append(server.sql("SELECT sleep(0.8)", **session)))
     busy.start()
-    time.sleep(0.5)
+    until(lambda: server.sql("SELECT count() FROM system.processes WHERE query LIKE '%sleep(0.8%'") == "2\n")
     response = server.post(b"SELECT 1", **session)
     busy.join()
     assert response.headers["X-ClickHouse-Exception-Code"] == "373"

@@ -83,7 +83,7 @@ def test_kill_query_ends_a_result_that_nobody_reads(server: Server) -> None:
 
 def test_max_execution_time_ends_a_query(server: Server) -> None:
     started = time.monotonic()
-    response = server.post(ENDLESS, max_execution_time="1")
+    response = server.post(ENDLESS, max_execution_time="0.3")
     assert (response.status_code, response.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
     assert "TIMEOUT_EXCEEDED" in response.text
     assert time.monotonic() - started < 15
@@ -92,7 +92,7 @@ def test_max_execution_time_ends_a_query(server: Server) -> None:
 @pytest.mark.parametrize("format", ["TSV", "Native", "JSON"])
 def test_out_of_time_in_the_middle_of_a_result_is_an_error_too(server: Server, format: str) -> None:
     sql = f"SELECT number, sleepEachRow(0.00001) FROM numbers(1000000000) FORMAT {format}"
-    response = server.post(sql, max_execution_time="1", wait_end_of_query="1")
+    response = server.post(sql, max_execution_time="0.3", wait_end_of_query="1")
     assert response.headers["X-ClickHouse-Exception-Code"] == "159"
 
 
@@ -139,13 +139,13 @@ def test_eight_readers_and_a_writer_at_once(server: Server, numbers: str) -> Non
     readers = [threading.Thread(target=read) for _ in range(8)]
     for reader in readers:
         reader.start()
-    for _ in range(30):
+    for _ in range(12):
         server.sql(f"INSERT INTO {numbers} FORMAT TSV\n" + "1\n" * 1000)
     done.set()
     for reader in readers:
         reader.join()
     assert failures == []
-    assert server.sql(f"SELECT count() FROM {numbers}") == "30000\n"
+    assert server.sql(f"SELECT count() FROM {numbers}") == "12000\n"
 
 
 def test_too_many_queries_at_once_are_refused(server: Server) -> None:
