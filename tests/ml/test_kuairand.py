@@ -44,6 +44,7 @@ def test_two_tower_ranks_better_than_popularity_beyond_noise(judgement: Judgemen
     assert judgement.metrics["two-tower"]["ndcg_at_10"].low > 0.035
 
 
-def test_everybody_with_a_positive_after_the_cut_is_judged(judgement: Judgement) -> None:
-    assert (judgement.users, judgement.new_users) == (6_713, 719)
-    assert judgement.slices["new_users"]["users"] == 719
+def test_everybody_with_a_positive_on_a_video_new_to_them_is_judged(judgement: Judgement) -> None:
+    assert (judgement.users, judgement.new_users, judgement.straddling_rows) == (6_703, 719, 5)
+    new = judgement.slices["new_users"]["metrics"]
+    assert new["svd"] == new["two-tower"] == new["popularity"]  # strangers are served the popularity list
