@@ -25,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("--model", action="append", required=True, metavar="KIND=DIR", dest="models")
     judging.add_argument("--training-set", type=Path, required=True, metavar="DIR")
     judging.add_argument("--out", type=Path, required=True, metavar="DIR")
+    judging.add_argument("--seed", type=int, default=0, help="of the bootstrap behind the intervals")
     return parser
 
 
@@ -65,7 +66,7 @@ def _train(options: argparse.Namespace) -> None:
 def _judge(model_dirs: dict[str, Path], options: argparse.Namespace) -> None:
     from ml.pipeline import judge
 
-    judgement = judge(model_dirs, options.training_set, options.out)
+    judgement = judge(model_dirs, options.training_set, options.out, seed=options.seed)
     for kind, metrics in sorted(judgement.metrics.items()):
         best = metrics[judgement.primary_metric]
         print(f"{kind}: {judgement.primary_metric} {best.value:.4f} [{best.low:.4f}, {best.high:.4f}]")

@@ -93,7 +93,8 @@ def test_dvc_repro_gives_the_same_metrics_as_the_functions_dagster_calls(
     config = {"test_fraction": 0.25, "seed": 3, "two_tower": {"epochs": 1}}
     for kind in KINDS:
         train(kind, trained_on.training_set_dir, tmp_path / kind, config=config)
-    judge({kind: tmp_path / kind for kind in KINDS}, trained_on.training_set_dir, tmp_path / "judgement")
+    folders = {kind: tmp_path / kind for kind in KINDS}
+    judge(folders, trained_on.training_set_dir, tmp_path / "judgement", seed=3)
 
     by_dvc, by_hand = (
         json.loads((folder / "judgement" / "judgement.json").read_text())
