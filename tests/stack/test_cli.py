@@ -290,7 +290,7 @@ def test_ctrl_c_during_up_takes_it_down_again(real_stack: Settings, eventually: 
     )
     os.close(follower)
     try:
-        eventually(lambda: any(p.name() == "postgres" for p in owned(real_stack.home)))
+        eventually(lambda: (real_stack.logs_dir / "postgres.log").exists())
         process.send_signal(signal.SIGINT)
         said = b""
         while True:
