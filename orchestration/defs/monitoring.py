@@ -22,7 +22,9 @@ KEPT_REPORTS = 100  # of about 4 MB
     kinds={"evidently"},
     owners=["team:ml"],
     deps=["watch_sessions", "stg_videos"],
-    code_version=code_version("data_quality/drift.py"),
+    code_version=code_version(
+        "data_quality/drift.py", "data_quality/behaviour.py", "data_quality/windows.py"
+    ),
 )
 def drift_report(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:
     """Evidently: what people do since the served models were trained (or in the last week) against what those models

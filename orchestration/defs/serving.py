@@ -53,7 +53,7 @@ def endpoint_serves_bundle(stores: Stores, serving_bundle: ServingBundle) -> dg.
         passed=served == serving_bundle.bundle_id,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "endpoint": dg.MetadataValue.url(stores.settings.endpoint_url + "/docs"),
+            "endpoint": stores.settings.endpoint_url,
             "answers from": served or "nothing (is the endpoint running?)",
             "seconds until taken up": round(seconds, 1),
         },

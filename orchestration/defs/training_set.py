@@ -24,7 +24,9 @@ MIN_WATCH_TIME_RATIO = 0.1  # contract R4
     kinds={"parquet", "dvc"},
     owners=["team:ml"],
     deps=["interactions", "stg_videos"],
-    code_version=code_version("data_quality/training_set.py", "stack/data_versions.py"),
+    code_version=code_version(
+        "data_quality/training_set.py", "data_quality/windows.py", "stack/data_versions.py"
+    ),
     pool=MODELS,
 )
 def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output[TrainingSet]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from ingestion.errors import SourceError
 from orchestration.demo import run_demo, why_reload, why_run
@@ -125,3 +126,26 @@ def test_patience_ends() -> None:
 
     with pytest.raises(DagsterUnreachable):
         patiently(never, patience_s=0)
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "status", "repro"])
+def test_a_bad_setting_is_named_by_every_command_that_reads_it(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration.cli import app
+
+    monkeypatch.setenv("REELGRAPH_SEED", "many")
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 2
+    assert "REELGRAPH_SEED" in result.output
+
+
+def test_repro_without_a_training_set_says_what_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration.cli import app
+
+    monkeypatch.setenv("REELGRAPH_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(app, ["repro"])
+    assert result.exit_code == 1
+    assert "make demo" in result.output
