@@ -53,7 +53,7 @@ repro: $(INSTALLED) ## train and judge again from the tracked training set, outs
 test: lint ## lint, types and all tests, with coverage (own ports and folders; a stack may be up)
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m pytest --cov --cov-report= $(PYTEST_ARGS)
-	@$(RUN) -m coverage combine -q 2>/dev/null || true
+	@$(RUN) -m coverage combine --append -q 2>/dev/null || true
 	@$(RUN) -m coverage report --fail-under=85
 
 lint: $(INSTALLED) ## ruff, mypy, sqlfluff

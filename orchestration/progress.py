@@ -55,6 +55,11 @@ def _track(event: RunEvent, running: list[str]) -> None:
         running.remove(event.step)
 
 
+def _is_noise(event: RunEvent) -> bool:
+    """What dagster-dbt tells about itself."""
+    return event.message.lstrip().startswith(("A dbt subsetted", "Copying `", "Finished dbt command"))
+
+
 def describe(event: RunEvent, began: dict[str, float]) -> str | None:
     """The line to print for an event, if it is worth one. `began` keeps each step's start between calls."""
     step = event.step or ""
@@ -67,6 +72,6 @@ def describe(event: RunEvent, began: dict[str, float]) -> str | None:
         return f"  {step or 'run':<28} FAILED  {event.message}"
     if event.kind == "ExecutionStepUpForRetryEvent":
         return f"  {step:<28} failed, trying again: {event.message}"
-    if event.kind == "LogMessageEvent" and event.level in ("INFO", "WARNING", "ERROR"):
+    if event.kind == "LogMessageEvent" and event.level in ("INFO", "WARNING", "ERROR") and not _is_noise(event):
         return f"    {step}: {event.message.splitlines()[0][:160]}"
     return None
