@@ -51,7 +51,7 @@ def decide_refresh(
     `arrivals` names the state of the event table (rows and newest arrival); a run carries it as a tag."""
     if events == 0:
         return Decision(False, "no event yet")
-    if last_status in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED"):
+    if last_status in ("QUEUED", "STARTING", "STARTED"):  # not NOT_STARTED: a broken launch stays there
         return Decision(False, "the last run is still under way")
     if arrivals == last_arrivals and last_status == "SUCCESS":
         return Decision(False, f"nothing has arrived since ({events} events)")

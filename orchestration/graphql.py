@@ -11,6 +11,8 @@ from stack.settings import Settings
 LOCATION = "reelgraph"
 REPOSITORY = "__repository__"
 UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+# A run that is NOT_STARTED is on its way to the queue, or was left there by a launch that broke half-way: for ever.
+UNDER_WAY = tuple(status for status in UNFINISHED if status != "NOT_STARTED")
 
 
 class DagsterError(Exception):
@@ -39,6 +41,12 @@ class RunEvent:
     at: float  # epoch seconds
 
 
+def _error(message: str) -> DagsterError:
+    """A restart shows as an unreachable code server, or as a connection of the webserver that Postgres dropped."""
+    restarting = "UserCodeUnreachable" in message or "psycopg2.OperationalError" in message
+    return DagsterUnreachable(message) if restarting else DagsterError(message)
+
+
 class DagsterClient:
     """Talks to the webserver of this stack."""
 
@@ -56,17 +64,14 @@ class DagsterClient:
         except (httpx.TransportError, ValueError) as error:
             raise DagsterUnreachable(f"{self._url}: {error}") from error
         if "errors" in payload:
-            message = payload["errors"][0]["message"]
-            lost_store = "psycopg2.OperationalError" in message  # the webserver's, while Postgres restarts
-            raise (DagsterUnreachable if lost_store else DagsterError)(message)
+            raise _error(payload["errors"][0]["message"])
         data: dict[str, Any] = payload["data"]
         return data
 
     @staticmethod
     def _expect(result: dict[str, Any], typename: str) -> dict[str, Any]:
         if result["__typename"] != typename:
-            message = f"{result['__typename']}: {result.get('message', '')}".strip()
-            raise (DagsterUnreachable if "UserCodeUnreachable" in message else DagsterError)(message)
+            raise _error(f"{result['__typename']}: {result.get('message', '')}".strip())
         return result
 
     def assets(self) -> list[AssetState]:
@@ -110,7 +115,7 @@ class DagsterClient:
         data = self._call(
             """query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 1) { __typename
                  ... on Runs { results { runId } } ... on Error { message } } }""",
-            filter={"pipelineName": job, "statuses": list(UNFINISHED)},
+            filter={"pipelineName": job, "statuses": list(UNDER_WAY)},
         )
         results = self._expect(data["runsOrError"], "Runs")["results"]
         return str(results[0]["runId"]) if results else None

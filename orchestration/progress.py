@@ -72,6 +72,10 @@ def describe(event: RunEvent, began: dict[str, float]) -> str | None:
         return f"  {step or 'run':<28} FAILED  {event.message}"
     if event.kind == "ExecutionStepUpForRetryEvent":
         return f"  {step:<28} failed, trying again: {event.message}"
-    if event.kind == "LogMessageEvent" and event.level in ("INFO", "WARNING", "ERROR") and not _is_noise(event):
+    if (
+        event.kind == "LogMessageEvent"
+        and event.level in ("INFO", "WARNING", "ERROR")
+        and not _is_noise(event)
+    ):
         return f"    {step}: {event.message.splitlines()[0][:160]}"
     return None

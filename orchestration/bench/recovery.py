@@ -43,6 +43,7 @@ def main(
             typer.echo(
                 f"{name:<20} idle {result['idle'][name]} s, during the job {result['during_job'][name]}"
             )
+    typer.echo(f"idle: {result['idle']}")
     typer.echo(f"written to {write_result('recovery', result)}")
 
 

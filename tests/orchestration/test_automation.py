@@ -107,6 +107,7 @@ def test_the_cursor_survives_its_text_form() -> None:
         ({"last_arrivals": "10:2", "last_status": "FAILURE"}, True),
         ({"last_arrivals": "9:1", "last_status": "STARTED"}, False),
         ({"last_arrivals": "9:1", "last_status": "QUEUED"}, False),
+        ({"last_arrivals": "10:2", "last_status": "NOT_STARTED"}, True),
         ({"events": 0, "last_arrivals": None, "last_status": None}, False),
     ],
 )
