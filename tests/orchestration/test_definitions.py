@@ -116,3 +116,18 @@ def test_a_bad_setting_is_named_when_the_location_loads(new_settings: Callable[.
     )
     assert done.returncode != 0
     assert "REELGRAPH_SEED" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "executor"), [("in_process", "in_process"), ("multiprocess", "multiprocess")]
+)
+def test_the_executor_is_a_setting(settings: Settings, setting: str, executor: str) -> None:
+    probe = (
+        "from orchestration.definitions import definitions\n"
+        "print(definitions().get_job_def('everything_job').executor_def.name)"
+    )
+    environment = child_environment(settings.model_copy(update={"executor": setting}))
+    done = subprocess.run(
+        [sys.executable, "-c", probe], env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1:] == [executor], done.stderr
