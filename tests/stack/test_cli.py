@@ -261,6 +261,8 @@ def test_logs_follow_what_is_written_also_after_a_trim(
             [sys.executable, "-m", "stack.cli", "logs", "redis", "-f", "-n", "1"],
             stdout=output,
             env=child_environment(real_stack),
+            # Whoever runs the tests in the background passes an ignored SIGINT on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         eventually(lambda: said.read_text() == "old\n")

@@ -24,7 +24,8 @@ from stack.processes import (
     sweep,
 )
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+# Without site-packages: a process under coverage may be asked to end while coverage is still starting.
+SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture
