@@ -284,7 +284,7 @@ def test_bytes_that_are_no_utf8_come_back_as_they_are(server: Server) -> None:
         "CREATE TABLE f (a Int8) ENGINE = File(CSV)",
         "CREATE DATABASE f ENGINE = Filesystem",
         "CREATE DICTIONARY d (k UInt64) PRIMARY KEY k SOURCE(FILE(path '/etc/passwd' format 'CSV')) LAYOUT(FLAT())",
-        "INSERT INTO FUNCTION file('/tmp/x', 'CSV') VALUES (1)",
+        "INSERT INTO FUNCTION file('x.csv', 'CSV') VALUES (1)",
         "BACKUP TABLE system.one TO Disk('default', 'x')",
         "SYSTEM SHUTDOWN",
         "SYSTEM KILL",
