@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 _STAGING = "playback_events_staging"
 _FLUSH_ROWS = 1_000_000
 # dbt builds it in increments, by arrival: it would keep the sessions of events that are gone.
-_DERIVED = ("watch_sessions",)
+_DERIVED = (
+    "int_session_states",
+    "int_daily_user_activity",
+    "int_daily_video_activity",
+    "session_inbox",
+    "touched_sessions",
+    "session_durations",
+    "activity_inbox",
+    "touched_days",
+)
 _NAMES = ", ".join(EVENTS.names)
 _NEW = "event_id NOT IN (SELECT event_id FROM playback_events WHERE event_id IN (SELECT event_id FROM {staging}))"
 

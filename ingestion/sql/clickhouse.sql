@@ -1,13 +1,57 @@
 -- What ingestion keeps in ClickHouse. Run by ingestion.schema, which fills in the columns of the contract.
 
 -- Ordered for scans of one person's time line; created_at is the version, so that of a repeated delivery the last stays.
+-- session_key stands for the session's three ids: one column of 8 bytes to find a session's events by.
 CREATE TABLE IF NOT EXISTS playback_events (
 $event_columns,
-$arrival_column
+$arrival_column,
+    session_key UInt64 MATERIALIZED cityHash64(user_id, session_id, video_id)
 )
 ENGINE = ReplacingMergeTree(created_at)
 PARTITION BY toYYYYMM(impression_timestamp)
 ORDER BY (user_id, impression_timestamp, event_id);
+
+-- A table of a version before the column. Nothing is rewritten: old rows compute it when they are read.
+ALTER TABLE playback_events
+ADD COLUMN IF NOT EXISTS session_key UInt64 MATERIALIZED cityHash64(user_id, session_id, video_id);
+
+-- The sessions that something has arrived of, in whatever order and with whatever clock. dbt moves them to
+-- touched_sessions, rebuilds them, and empties that table last (docs/adr/0002): a run that is killed leaves its work
+-- there. No partition key: all rows are one partition, which moves in one atomic step.
+CREATE TABLE IF NOT EXISTS session_inbox (
+    user_id String,
+    session_key UInt64
+)
+ENGINE = MergeTree
+ORDER BY (user_id, session_key);
+
+CREATE TABLE IF NOT EXISTS touched_sessions AS session_inbox;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS session_inbox_writer TO session_inbox AS
+SELECT DISTINCT
+    user_id,
+    cityHash64(user_id, session_id, video_id) AS session_key
+FROM playback_events;
+
+-- The duration of each video that the sessions were built with, the last row of a video counts. Where the catalogue
+-- now says another, the video's sessions are touched.
+CREATE TABLE IF NOT EXISTS session_durations (
+    video_id String,
+    duration_ms Int64
+)
+ENGINE = ReplacingMergeTree
+ORDER BY video_id;
+
+-- The days whose sessions were rebuilt, for each daily table by its name, by the same scheme: a table takes its partition.
+CREATE TABLE IF NOT EXISTS activity_inbox (
+    model LowCardinality(String),
+    activity_date Date32
+)
+ENGINE = MergeTree
+PARTITION BY model
+ORDER BY activity_date;
+
+CREATE TABLE IF NOT EXISTS touched_days AS activity_inbox;
 
 -- One row per load, written twice: when it starts, with finished_at 1970 and nothing counted, and when it is done.
 CREATE TABLE IF NOT EXISTS ingestion_ledger (

@@ -34,7 +34,7 @@ def shared_warehouse(
     bootstrap(settings, collection=COLLECTION)
     client = clickhouse_client(settings)
     warehouse = Warehouse(settings, client)
-    warehouse.dbt("run", "-s", "staging", "intermediate")
+    warehouse.dbt("run", "-s", "staging", "intermediate", "watch_sessions", "interactions")
     yield warehouse
     client.close()
 

@@ -24,12 +24,17 @@ COLLECTION = "dbt_tests_postgres"
 T0 = datetime(2022, 5, 1, 23, 59, 40, tzinfo=UTC)
 """Where a test's seconds count from: 20 seconds before midnight."""
 
-MARTS = {
-    "watch_sessions": "TABLE",
-    "user_features": "TABLE",
-    "video_features": "TABLE",
-    "interactions": "VIEW",
-}
+BUILT = [
+    "int_session_states",
+    "int_daily_user_activity",
+    "int_daily_video_activity",
+    "user_engagement",
+    "user_features",
+    "trending_videos",
+    "video_features",
+]
+"""The tables that dbt makes of the events."""
+JOURNAL = ["session_inbox", "touched_sessions", "session_durations", "activity_inbox", "touched_days"]
 
 
 class DbtRunError(Exception):
@@ -124,9 +129,9 @@ class Warehouse:
 
     def clear(self) -> None:
         """Nothing in either store, no mart built; what staging and the views are stays."""
-        for name, kind in MARTS.items():
-            self.client.command(f"DROP {kind} IF EXISTS {name}")
-        for name in ("playback_events", "stg_users", "stg_videos"):
+        for name in BUILT:
+            self.client.command(f"DROP TABLE IF EXISTS {name}")
+        for name in ("playback_events", "stg_users", "stg_videos", *JOURNAL):
             self.client.command(f"TRUNCATE TABLE {name}")
         self.catalogue("TRUNCATE users, videos")
 

@@ -1,5 +1,12 @@
 -- MergeTree by video_id: one row a video, looked up and exported by id; not partitioned, as it is replaced whole.
-{{ config(materialized='table', engine='MergeTree()', order_by=['video_id']) }}
+{{
+    config(
+        materialized='table',
+        engine='MergeTree()',
+        order_by=['video_id'],
+        query_settings={'optimize_aggregation_in_order': 1}
+    )
+}}
 
 with
 clock as (
@@ -10,39 +17,43 @@ videos as (
     select * from {{ ref('stg_videos') }}
 ),
 
-sessions as (
-    {{ feature_sessions() }}
+trending as (
+    select
+        video_id,
+        plays_7d,
+        plays_cumulative
+    from {{ ref('trending_videos') }}
+),
+
+-- Read in the order of the table, a video at a time: the viewers of a window are many.
+whole_days as (
+    select
+        video_id,
+        {{ sums_of_measures() }},
+        uniqExactMergeState(viewers) as viewers
+    from {{ ref('int_daily_video_activity') }}
+    where {{ whole_days_of_window() }}
+    group by video_id
+),
+
+today as (
+    select
+        video_id,
+        {{ sums_of_measures() }},
+        uniqExactState(cityHash64(user_id)) as viewers
+    from {{ ref('int_session_changes') }}
+    where {{ day_until_as_of() }}
+    group by video_id
 ),
 
 activity as (
     select
-        video_id,
-        count() as total_sessions,
-        avg(watch_time_ratio) as avg_completion_ratio,
-        uniqExact(user_id) as unique_viewers,
-        countIf(is_finished = 1) as finished_count,
-        countIf(is_valid_view = 1) as valid_view_count,
-        avg(total_watch_time_ms) as avg_watch_time_ms,
-        sum(scrolled_in) as scroll_in_count,
-        countIf(exit_reason = 'end_video') as completed_sessions,
-        sum(scrolled_out) as scrolled_away_count,
-        sum(num_likes) as like_count,
-        sum(num_shares) as share_count,
-        sum(num_comments) as comment_count,
-        sum(num_saves) as save_count
-    from sessions
-    group by video_id
-),
-
--- Trending looks at two spans of its own: a week, and everything until now.
-plays as (
-    select
-        video_id,
-        countIf(started_at > (select clock.as_of - interval 7 day from clock)) as plays_7d,
-        count() as plays_cumulative
-    from {{ ref('watch_sessions') }}
-    where was_played = 1 and ended_at <= (select clock.as_of from clock)
-    group by video_id
+        coalesce(whole_days.video_id, today.video_id, '') as video_id,
+        {{ sums_of_both_halves() }},
+        finalizeAggregation(whole_days.viewers + today.viewers) as unique_viewers
+    from whole_days
+    full outer join today
+        on whole_days.video_id = today.video_id
 ),
 
 -- Also videos that were watched but are not in the catalogue (yet).
@@ -51,31 +62,32 @@ known as (
     union distinct
     select video_id from activity
     union distinct
-    select video_id from plays
+    select video_id from trending
 ),
 
 final as (
     select
         known.video_id as video_id,
         assumeNotNull((select clock.as_of from clock)) as as_of,
-        coalesce(activity.total_sessions, 0)::UInt64 as total_sessions,
-        activity.avg_completion_ratio::Nullable(Float64) as avg_completion_ratio,
+        coalesce(activity.sessions, 0)::UInt64 as total_sessions,
+        if(total_sessions > 0, toFloat64(activity.watch_time_ratio) / total_sessions, null) as avg_completion_ratio,
         coalesce(activity.unique_viewers, 0)::UInt64 as unique_viewers,
-        coalesce(activity.finished_count, 0)::UInt64 as finished_count,
-        coalesce(activity.valid_view_count, 0)::UInt64 as valid_view_count,
-        activity.avg_watch_time_ms::Nullable(Float64) as avg_watch_time_ms,
-        coalesce(activity.scroll_in_count, 0)::UInt64 as scroll_in_count,
-        coalesce(activity.completed_sessions, 0)::UInt64 as completed_sessions,
-        coalesce(activity.scrolled_away_count, 0)::UInt64 as scrolled_away_count,
-        coalesce(activity.like_count, 0)::UInt64 as like_count,
-        coalesce(activity.share_count, 0)::UInt64 as share_count,
-        coalesce(activity.comment_count, 0)::UInt64 as comment_count,
-        coalesce(activity.save_count, 0)::UInt64 as save_count,
-        activity.completed_sessions / activity.total_sessions as retention_rate,
-        (activity.like_count + activity.share_count + activity.comment_count)
-        / activity.total_sessions as engagement_rate,
-        coalesce(plays.plays_7d, 0)::UInt64 as plays_7d,
-        coalesce(plays.plays_cumulative, 0)::UInt64 as plays_cumulative,
+        coalesce(activity.finished, 0)::UInt64 as finished_count,
+        coalesce(activity.valid_views, 0)::UInt64 as valid_view_count,
+        if(total_sessions > 0, activity.watch_time_ms / total_sessions, null) as avg_watch_time_ms,
+        coalesce(activity.scrolled_in, 0)::UInt64 as scroll_in_count,
+        coalesce(activity.completed, 0)::UInt64 as completed_sessions,
+        coalesce(activity.scrolled_out, 0)::UInt64 as scrolled_away_count,
+        coalesce(activity.likes, 0)::UInt64 as like_count,
+        coalesce(activity.shares, 0)::UInt64 as share_count,
+        coalesce(activity.comments, 0)::UInt64 as comment_count,
+        coalesce(activity.saves, 0)::UInt64 as save_count,
+        if(total_sessions > 0, activity.completed / total_sessions, null) as retention_rate,
+        if(
+            total_sessions > 0, (activity.likes + activity.shares + activity.comments) / total_sessions, null
+        ) as engagement_rate,
+        coalesce(trending.plays_7d, 0)::UInt64 as plays_7d,
+        coalesce(trending.plays_cumulative, 0)::UInt64 as plays_cumulative,
         coalesce(videos.creator_id, '') as creator_id,
         coalesce(videos.title, '') as title,
         coalesce(videos.description, '') as description,
@@ -92,8 +104,8 @@ final as (
     from known
     left join activity
         on known.video_id = activity.video_id
-    left join plays
-        on known.video_id = plays.video_id
+    left join trending
+        on known.video_id = trending.video_id
     left join videos
         on known.video_id = videos.video_id
 )
