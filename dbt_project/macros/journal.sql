@@ -6,7 +6,7 @@
 
 {#- A table of the journal: made by ingestion's schema, no part of the lineage. -#}
 {% macro journal(name) -%}
-  `{{ target.schema }}`.`{{ name }}`
+  `{{ this.schema }}`.`{{ name }}`
 {%- endmacro %}
 
 {% macro take_sessions() -%}

@@ -15,7 +15,7 @@ added as (
 -- ... and takes itself away in the hour whose state supersedes it.
 superseded as (
     {{ session_changes('states', 'superseded_at', -1) }}
-    where is_latest = 0
+    where states.is_latest = 0
 ),
 
 final as (

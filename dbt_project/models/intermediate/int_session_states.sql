@@ -1,7 +1,7 @@
 -- MergeTree by day, then user: a day is built from its own rows, and a touched session's rows lie with its user's.
 -- Partitioned by month: windows of 7 to 90 days read few partitions, and old months can be dropped whole.
--- Incremental by arrival: the sessions in `touched_sessions` are rebuilt whole, from all their events, and forgotten there
--- last (docs/adr/0002). Nothing depends on a clock or on where a killed run stopped.
+-- Incremental by arrival: the sessions in `touched_sessions` are rebuilt whole, from all their events, and forgotten
+-- there last (docs/adr/0002). Nothing depends on a clock or on where a killed run stopped.
 {{
     config(
         materialized='incremental',
@@ -67,8 +67,8 @@ whole as (
         session_key,
         session_id,
         video_id,
-        arraySort(e -> (e.1, e.2, e.3, e.4), events) as events,
-        arrayMap(e -> {{ start_of_hour_ms('toUnixTimestamp64Milli(e.1)') }}, events) as hours
+        arraySort(e -> (e.1, e.2, e.3, e.4), events) as all_events,
+        arrayMap(e -> {{ start_of_hour_ms('toUnixTimestamp64Milli(e.1)') }}, all_events) as hours
     from events_once
 ),
 
@@ -79,7 +79,7 @@ cuts as (
         *,
         if(
             hours[1] = hours[-1],
-            [length(events)],
+            [length(all_events)],
             arrayFilter(
                 (i, own, following) -> own != following,
                 arrayEnumerate(hours), hours, arrayPushBack(arrayPopFront(hours), {{ never_ms() }})
@@ -94,9 +94,9 @@ timelines as (
         session_key,
         session_id,
         video_id,
-        if(cut = length(cuts.events), cuts.events, arraySlice(cuts.events, 1, cut)) as events,
+        if(cut = length(all_events), all_events, arraySlice(all_events, 1, cut)) as events,
         hours[cut] as hour_ms,
-        if(cut = length(cuts.events), {{ never_ms() }}, hours[cut + 1]) as superseded_ms
+        if(cut = length(all_events), {{ never_ms() }}, hours[cut + 1]) as superseded_ms
     from cuts
     array join lengths as cut
 ),
@@ -117,7 +117,7 @@ sessions as (
         played_after_ms[-1] - arraySum(rewatched_ms) as effective_watch_time_ms,
         start_index > 0 as was_played,
         types,
-        events[1].7 as scrolled_in,
+        tupleElement(events[1], 7) as scrolled_in,
         arrayMax(events.5) as last_arrival_at
     from rewound
 ),

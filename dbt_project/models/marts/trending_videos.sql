@@ -6,7 +6,7 @@ clock as (
     select {{ as_of() }} as as_of
 ),
 
-plays as (
+activity as (
     select
         video_id,
         activity_date,
@@ -27,10 +27,10 @@ plays as (
 counts as (
     select
         video_id,
-        sumIf(plays.plays, activity_date > {{ as_of_day() }} - 7) as plays_7d,
-        sum(plays.plays) as plays_cumulative,
-        sum(plays.likes) as likes_cumulative
-    from plays
+        sumIf(plays, activity_date > {{ as_of_day() }} - 7) as plays_7d,
+        sum(plays) as plays_cumulative,
+        sum(likes) as likes_cumulative
+    from activity
     group by video_id
 ),
 

@@ -31,28 +31,29 @@ activity as (
 totals as (
     select
         user_id,
-        sum(activity.sessions) as sessions,
-        sum(activity.engaged) as engaged,
-        sum(activity.likes) as likes,
-        sum(activity.shares) as shares,
-        sum(activity.comments) as comments
+        sum(sessions) as total_sessions,
+        sum(engaged) as engaged_sessions,
+        sum(likes) as like_count,
+        sum(shares) as share_count,
+        sum(comments) as comment_count
     from activity
     group by user_id
-    having sessions > 0
+    having total_sessions > 0
 ),
 
 final as (
     select
         user_id,
         assumeNotNull((select clock.as_of from clock)) as as_of,
-        totals.sessions::UInt64 as total_sessions,
-        engaged::Int64 as engaged_sessions,
-        likes::Int64 as like_count,
-        shares::Int64 as share_count,
-        comments::Int64 as comment_count,
+        total_sessions::UInt64 as total_sessions,
+        engaged_sessions::Int64 as engaged_sessions,
+        like_count::Int64 as like_count,
+        share_count::Int64 as share_count,
+        comment_count::Int64 as comment_count,
         -- R1.3: mean per session of 1 * (watch_time_ratio > 0.7) + 0.3 * likes + 0.4 * shares + 0.4 * comments.
-        round((10 * engaged + 3 * likes + 4 * shares + 4 * comments) / (10 * totals.sessions), 2)::Float64
-            as engagement_score
+        round(
+            (10 * engaged_sessions + 3 * like_count + 4 * share_count + 4 * comment_count) / (10 * total_sessions), 2
+        )::Float64 as engagement_score
     from totals
 )
 

@@ -7,7 +7,9 @@ deliveries as (
 ),
 
 -- The newest delivery wins, as in ReplacingMergeTree(created_at), whether or not it has merged yet. FINAL would not
--- do: it only sees repeats with the same timestamp. The order after created_at makes a tie deterministic.
+-- do: it only sees repeats with the same timestamp. The order after created_at, distinct_events' own, settles a tie.
+-- An event is the same by its id and its session's ids, which never change: so a filter on a person or a session
+-- reaches the table. An id that two sessions claim fails the `unique` test.
 final as (
     select
         event_id,
@@ -30,12 +32,12 @@ final as (
     order by
         created_at desc,
         impression_timestamp desc,
-        user_id asc,
-        session_id asc,
-        video_id asc,
         event_type asc,
-        playback_position_ms asc
-    limit 1 by event_id
+        playback_position_ms asc nulls last,
+        (position_index > 0 or scroll_speed_ms > 0) asc,
+        position_index asc,
+        scroll_speed_ms asc
+    limit 1 by user_id, session_id, video_id, event_id
 )
 
 select * from final
