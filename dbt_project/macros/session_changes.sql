@@ -1,6 +1,6 @@
-{#- What session states add to (sign 1) or take from (sign -1) the sums of the hour `at`. Every measure can be summed over
-    any set of changes, exactly. -#}
-{% macro session_changes(states, at, sign) -%}
+{#- What session states add to (sign 1) or take from (sign -1) the sums of the hour `at`, for whoever asks from `ended_at` on.
+    Every measure can be summed over any set of changes, exactly. -#}
+{% macro session_changes(states, at, ended_at, sign) -%}
     select
         session_key,
         session_id,
@@ -8,7 +8,7 @@
         video_id,
         {{ states }}.{{ at }} as hour,
         toDate32({{ states }}.{{ at }}) as activity_date,
-        ended_at,
+        {{ states }}.{{ ended_at }} as ended_at,
         was_played,
         {{ sign }}::Int8 as sign,
         {{ sign }}::Int64 as sessions,

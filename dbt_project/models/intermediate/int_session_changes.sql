@@ -9,12 +9,12 @@ states as (
 
 -- A state adds itself in its hour ...
 added as (
-    {{ session_changes('states', 'hour', 1) }}
+    {{ session_changes('states', 'hour', 'ended_at', 1) }}
 ),
 
--- ... and takes itself away in the hour whose state supersedes it.
+-- ... and takes itself away in the hour of the one that supersedes it, from when that has ended: always one of both counts.
 superseded as (
-    {{ session_changes('states', 'superseded_at', -1) }}
+    {{ session_changes('states', 'superseded_at', 'next_ended_at', -1) }}
     where states.is_latest = 0
 ),
 

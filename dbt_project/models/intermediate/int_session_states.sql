@@ -96,9 +96,16 @@ timelines as (
         video_id,
         if(cut = length(all_events), all_events, arraySlice(all_events, 1, cut)) as events,
         hours[cut] as hour_ms,
-        if(cut = length(all_events), {{ never_ms() }}, hours[cut + 1]) as superseded_ms
+        if(cut = length(all_events), {{ never_ms() }}, hours[cut + 1]) as superseded_ms,
+        if(
+            cut = length(all_events),
+            {{ never_ms() }},
+            toUnixTimestamp64Milli(tupleElement(all_events[next_cut], 1))
+        ) as next_ended_ms
     from cuts
-    array join lengths as cut
+    array join
+        lengths as cut,
+        arrayPushBack(arrayPopFront(lengths), 0) as next_cut
 ),
 
 {{ playback_states('timelines') }},
@@ -111,6 +118,7 @@ sessions as (
         video_id,
         hour_ms,
         superseded_ms,
+        next_ended_ms,
         if(start_index > 0, start_ms, at_ms[1]) as started_ms,
         last_ms as ended_ms,
         if(start_index > 0, end_ms - start_ms, 0) as total_watch_time_ms,
@@ -141,6 +149,7 @@ final as (
         fromUnixTimestamp64Milli(hour_ms, 'UTC') as hour,
         fromUnixTimestamp64Milli(superseded_ms, 'UTC') as superseded_at,
         (superseded_ms = {{ never_ms() }})::UInt8 as is_latest,
+        fromUnixTimestamp64Milli(next_ended_ms, 'UTC') as next_ended_at,
         fromUnixTimestamp64Milli(started_ms, 'UTC') as started_at,
         fromUnixTimestamp64Milli(ended_ms, 'UTC') as ended_at,
         total_watch_time_ms::Int64 as total_watch_time_ms,

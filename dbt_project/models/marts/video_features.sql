@@ -76,13 +76,14 @@ final as (
         coalesce(activity.valid_views, 0)::UInt64 as valid_view_count,
         if(total_sessions > 0, activity.watch_time_ms / total_sessions, null) as avg_watch_time_ms,
         coalesce(activity.scrolled_in, 0)::UInt64 as scroll_in_count,
-        coalesce(activity.completed, 0)::UInt64 as completed_sessions,
+        -- Below 0 if sessions from before the window were completed then, and in it went on to another end.
+        greatest(coalesce(activity.completed, 0), 0)::UInt64 as completed_sessions,
         coalesce(activity.scrolled_out, 0)::UInt64 as scrolled_away_count,
         coalesce(activity.likes, 0)::UInt64 as like_count,
         coalesce(activity.shares, 0)::UInt64 as share_count,
         coalesce(activity.comments, 0)::UInt64 as comment_count,
         coalesce(activity.saves, 0)::UInt64 as save_count,
-        if(total_sessions > 0, activity.completed / total_sessions, null) as retention_rate,
+        if(total_sessions > 0, least(completed_sessions / total_sessions, 1), null) as retention_rate,
         if(
             total_sessions > 0, (activity.likes + activity.shares + activity.comments) / total_sessions, null
         ) as engagement_rate,
