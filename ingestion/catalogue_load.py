@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from data_quality.contract_checks import require_valid
 from data_quality.contracts import KEYS, USERS, VIDEOS, Contract
+from ingestion.erasure.refusal import erased_users, refuse
 from ingestion.errors import ForeignDataError
 from ingestion.postgres_schema import locked
 from ingestion.report import LoadReport, Progress, silent
@@ -47,7 +48,7 @@ def _load(settings: Settings, source: Source, contract: Contract, tell: Progress
                 "load it into an empty database"
             )
         skipped = loaded is not None and loaded[1] == fingerprint and before >= loaded[2]
-        sent = stored = 0
+        sent = stored = refused = 0
         if skipped:
             tell(f"{entity}: {source.name} {fingerprint[:12]} is loaded already")
         else:
@@ -57,8 +58,10 @@ def _load(settings: Settings, source: Source, contract: Contract, tell: Progress
             )
             if loaded and loaded[0] != source.name:
                 tell(f"{entity}: those of {loaded[0]} make room for {source.name}")
-            sent, stored = rows.num_rows, _merge(connection, contract, rows)
-            _mark(connection, entity, source.name, fingerprint, sent)
+            sent = rows.num_rows
+            rows, refused = refuse(erased_users(connection), rows)
+            stored = _merge(connection, contract, rows)
+            _mark(connection, entity, source.name, fingerprint, rows.num_rows)
             connection.commit()
             tell(f"{entity}: {sent:,} read, {stored:,} new or changed")
         return LoadReport(
@@ -68,8 +71,8 @@ def _load(settings: Settings, source: Source, contract: Contract, tell: Progress
             rows_read=sent,
             sent=sent,
             stored=stored,
-            duplicate=sent - stored,
-            quarantined=0,
+            duplicate=sent - stored - refused,
+            quarantined=refused,
             table_rows=_count(connection, entity),
             seconds=time.monotonic() - started,
             skipped=skipped,

@@ -13,10 +13,12 @@ from data_quality.contract_checks import Rejected, check_batch
 from data_quality.contracts import EVENTS
 from ingestion import ledger
 from ingestion.clickhouse import connect, number
+from ingestion.erasure.refusal import REASON, REDACTED, erased_users, refuse
 from ingestion.errors import LedgerImbalanceError
 from ingestion.postgres_schema import locked
 from ingestion.report import LoadReport, Progress, silent
 from ingestion.source import Source
+from stack.erased_users import ErasedUsers
 from stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def load_events(settings: Settings, source: Source, progress: Progress | None = 
     """
     tell = progress or silent
     started = time.monotonic()
-    with locked(settings, "load of playback_events"), connect(settings) as client:
+    with locked(settings, "load of playback_events") as connection, connect(settings) as client:
         client.command(f"DROP TABLE IF EXISTS {_STAGING}")  # what a killed load left
         fingerprint = source.fingerprint()
         plan = ledger.plan(client, source.name, fingerprint)
@@ -63,7 +65,9 @@ def load_events(settings: Settings, source: Source, progress: Progress | None = 
             _make_room(client, keep=row.batch_id)
         client.command(f"CREATE TABLE {_STAGING} AS playback_events ENGINE = MergeTree ORDER BY tuple()")
         try:
-            done = _store(client, source.events(), row, tell)
+            erased = erased_users(connection)
+            connection.commit()  # a load is long: no transaction stays open for it
+            done = _store(client, source.events(), row, tell, erased)
         finally:
             client.command(f"DROP TABLE IF EXISTS {_STAGING}")
         done = replace(done, rows_read=source.rows_read, finished_at=datetime.now(UTC))
@@ -112,19 +116,23 @@ def _make_room(client: "Client", keep: uuid.UUID) -> None:
 
 
 def _store(
-    client: "Client", batches: Iterable[pa.RecordBatch], row: ledger.LedgerRow, tell: Progress
+    client: "Client",
+    batches: Iterable[pa.RecordBatch],
+    row: ledger.LedgerRow,
+    tell: Progress,
+    erased: ErasedUsers,
 ) -> ledger.LedgerRow:
     """The ledger row with this load's counts; each is counted on its own, so that a loss shows."""
     staged = 0
     for batch in batches:
-        checked = check_batch(EVENTS, batch)
-        _quarantine(client, row, checked.rejected)
+        wanted, refused = refuse(erased, batch)  # first: also a broken event of an erased user is not kept
+        checked = check_batch(EVENTS, wanted)
+        rejected = checked.rejected + [Rejected("user_id", REASON, REDACTED)] * refused
+        _quarantine(client, row, rejected)
         if checked.valid.num_rows:
             client.insert_arrow(_STAGING, pa.Table.from_batches([checked.valid]))
         staged += checked.valid.num_rows
-        row = replace(
-            row, sent=row.sent + batch.num_rows, quarantined=row.quarantined + len(checked.rejected)
-        )
+        row = replace(row, sent=row.sent + batch.num_rows, quarantined=row.quarantined + len(rejected))
         if staged >= _FLUSH_ROWS:
             row = _flush(client, row, staged)
             staged = 0

@@ -27,7 +27,9 @@ def source_files() -> list[Path]:
         p for p in (PROJECT_ROOT / "serving").rglob("*") if p.is_file() and "__pycache__" not in p.parts
     ]
     others = [PROJECT_ROOT / "ml" / f"{name}.py" for name in ("__init__", *CARRIED)]
-    others += [PROJECT_ROOT / "stack" / f"{name}.py" for name in ("__init__", "settings", "clients")]
+    others += [
+        PROJECT_ROOT / "stack" / f"{name}.py" for name in ("__init__", "settings", "clients", "erased_users")
+    ]
     return sorted(path.relative_to(PROJECT_ROOT) for path in serving + others)
 
 

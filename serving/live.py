@@ -13,7 +13,9 @@ from serving import bento, bundle
 from serving.bundle import Bundle, BundleRecord
 from serving.errors import BundleError, SmokeTestError
 from serving.metrics import Metrics
+from serving.opt_out import OptOut
 from serving.ranking import Ranker, Ranking
+from stack.erased_users import opt_out_file
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class LiveBundle:
         self._seen: tuple[str, int] | None = None
         self.current: Serving | None = None
         self.refused: Refusal | None = None
+        self.opt_out = OptOut(opt_out_file(settings))
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
@@ -79,6 +82,7 @@ class LiveBundle:
 
     def check(self) -> bool:
         """Take up what is published if it is new; returns whether the bundle in service changed."""
+        self.opt_out.refresh()  # first: no bundle is taken up before the list of whom not to know
         published = bento.published(self._settings)
         if published is None:
             packed = bento.own_bundle()

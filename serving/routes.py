@@ -41,6 +41,10 @@ class State:
     def serving(self) -> Serving | None:
         return self.live.current if self.live else None
 
+    def known_as(self, user_id: str) -> str:
+        """The id to answer for; nobody's for a user who was erased."""
+        return self.live.opt_out.known_as(user_id) if self.live else user_id
+
 
 def create_app(state: State) -> FastAPI:
     """The app over `state`; nothing is read or connected here."""
@@ -91,13 +95,15 @@ async def _personal(state: State, request: Request, asked: Any, kind: str | None
     serving = state.serving
     if serving is None:
         return _not_ready(state, request.state.request_id)
-    recent = await state.recent.of(asked.user_id) if state.recent else None
+    user_id = state.known_as(asked.user_id)
+    erased = user_id != asked.user_id
+    recent = [] if erased else await state.recent.of(user_id) if state.recent else None
     missing = ["recent items are unavailable"] if recent is None else []
     ranker = serving.ranker
     if kind is None:
-        page = ranker.feed(asked.user_id, asked.limit, asked.offset, recent or ())
+        page = ranker.feed(user_id, asked.limit, asked.offset, recent or ())
     else:
-        page = ranker.by_kind(kind, asked.user_id, asked.limit, asked.offset, recent or ())
+        page = ranker.by_kind(kind, user_id, asked.limit, asked.offset, recent or ())
     return _list(
         serving, page, state, missing,
         request_id=request.state.request_id, limit=asked.limit, user_id=asked.user_id,
@@ -181,6 +187,7 @@ def _add_operations(app: FastAPI, state: State) -> None:
             "training_set": record.training_set.get("version"),
             "created_at": record.created_at.isoformat(),
             "refused": {"tag": refused.tag, "reason": refused.reason} if refused else None,
+            "opt_out": state.live.opt_out.version,
             "recent_items": "ok" if state.recent and state.recent.available else "unavailable",
         }
         return Response(orjson.dumps(content), media_type="application/json")

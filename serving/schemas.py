@@ -112,4 +112,5 @@ class Ready(BaseModel):
     training_set: str | None
     created_at: str
     refused: Refused | None
+    opt_out: str = Field(description="version of the list of erased users that is in force")
     recent_items: Literal["ok", "unavailable"]
