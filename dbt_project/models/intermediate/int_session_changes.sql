@@ -12,7 +12,7 @@ added as (
     {{ session_changes('states', 'hour', 'ended_at', 1) }}
 ),
 
--- ... and takes itself away in the hour of the one that supersedes it, from when that has ended: always one of both counts.
+-- ... and takes itself away in the hour of the one that supersedes it, once that has ended: always one of both counts.
 superseded as (
     {{ session_changes('states', 'superseded_at', 'next_ended_at', -1) }}
     where states.is_latest = 0
