@@ -12,9 +12,9 @@
   activity_date = {{ as_of_day() }} and ended_at <= (select clock.as_of from clock)
 {%- endmacro %}
 
-{#- The sums of both halves of a full outer join of `whole_days` and `today`. -#}
-{% macro sums_of_both_halves() -%}
+{#- The sums of both halves of a full outer join of `whole_days` and the rest of the window. -#}
+{% macro sums_of_both_halves(rest='today') -%}
         {%- for measure in measures() %}
-        coalesce(whole_days.{{ measure }}, 0) + coalesce(today.{{ measure }}, 0) as {{ measure }}{{ ',' if not loop.last }}
+        coalesce(whole_days.{{ measure }}, 0) + coalesce({{ rest }}.{{ measure }}, 0) as {{ measure }}{{ ',' if not loop.last }}
         {%- endfor %}
 {%- endmacro %}

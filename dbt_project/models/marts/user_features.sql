@@ -29,7 +29,7 @@ whole_days as (
     select
         user_id,
         {{ sums_of_measures() }},
-        groupUniqArrayArray(played_video_ids) as video_ids
+        groupArrayArray(played_video_ids) as video_ids
     from {{ ref('int_daily_user_activity') }}
     where {{ whole_days_of_window() }}
     group by user_id
@@ -45,30 +45,15 @@ today as (
     group by user_id
 ),
 
-activity as (
+-- What is small comes together first, so that the long lists of `whole_days` are copied by one join. Also users who
+-- acted but have no profile (yet).
+known as (
     select
-        coalesce(whole_days.user_id, today.user_id, '') as user_id,
-        {{ sums_of_both_halves() }},
-        arraySort(arrayDistinct(arrayConcat(whole_days.video_ids, today.video_ids))) as watched_video_ids
-    from whole_days
-    full outer join today
-        on whole_days.user_id = today.user_id
-),
-
--- Also users who acted but have no profile (yet).
-final as (
-    select
-        coalesce(activity.user_id, users.user_id, '') as user_id,
-        assumeNotNull((select clock.as_of from clock)) as as_of,
-        coalesce(activity.sessions, 0)::UInt64 as total_sessions,
-        if(total_sessions > 0, toFloat64(activity.watch_time_ratio) / total_sessions, null) as avg_completion_ratio,
-        coalesce(activity.watch_time_ms, 0)::Int64 as total_watch_time_ms,
-        length(activity.watched_video_ids)::UInt64 as unique_videos_watched,
-        activity.watched_video_ids as watched_video_ids,
-        coalesce(activity.finished, 0)::UInt64 as finished_videos_count,
-        coalesce(activity.valid_views, 0)::UInt64 as valid_views_count,
-        if(total_sessions > 0, activity.effective_watch_time_ms / total_sessions, null) as avg_effective_watch_time_ms,
-        dateDiff('day', users.created_at, as_of)::Nullable(Int64) as account_age_days,
+        coalesce(today.user_id, users.user_id, engagement.user_id, '') as user_id,
+        {%- for measure in measures() %}
+        today.{{ measure }} as {{ measure }},
+        {%- endfor %}
+        today.video_ids as video_ids,
         users.created_at as created_at,
         users.age as age,
         coalesce(users.gender, 'unknown') as gender,
@@ -77,13 +62,59 @@ final as (
         users.avg_daily_watch_time_ms as avg_daily_watch_time_ms,
         coalesce(users.device_type, '') as device_type,
         users.preferred_creators as preferred_creators,
-        engagement.engagement_score::Nullable(Float64) as engagement_score,
+        engagement.engagement_score as engagement_score,
         coalesce(users.region, '') as region
-    from activity
+    from today
     full outer join users
-        on activity.user_id = users.user_id
-    left join engagement
-        on activity.user_id = engagement.user_id
+        on today.user_id = users.user_id
+    full outer join engagement
+        on coalesce(today.user_id, users.user_id) = engagement.user_id
+),
+
+activity as (
+    select
+        coalesce(known.user_id, whole_days.user_id, '') as user_id,
+        {{ sums_of_both_halves('known') }},
+        arraySort(arrayDistinct(arrayConcat(whole_days.video_ids, known.video_ids))) as watched_video_ids,
+        known.created_at as created_at,
+        known.age as age,
+        coalesce(known.gender, 'unknown') as gender,
+        coalesce(known.language, '') as language,
+        known.interested_categories as interested_categories,
+        known.avg_daily_watch_time_ms as avg_daily_watch_time_ms,
+        coalesce(known.device_type, '') as device_type,
+        known.preferred_creators as preferred_creators,
+        known.engagement_score as engagement_score,
+        coalesce(known.region, '') as region
+    from whole_days
+    full outer join known
+        on whole_days.user_id = known.user_id
+),
+
+final as (
+    select
+        user_id,
+        assumeNotNull((select clock.as_of from clock)) as as_of,
+        sessions::UInt64 as total_sessions,
+        if(total_sessions > 0, toFloat64(watch_time_ratio) / total_sessions, null) as avg_completion_ratio,
+        watch_time_ms::Int64 as total_watch_time_ms,
+        length(watched_video_ids)::UInt64 as unique_videos_watched,
+        watched_video_ids,
+        finished::UInt64 as finished_videos_count,
+        valid_views::UInt64 as valid_views_count,
+        if(total_sessions > 0, effective_watch_time_ms / total_sessions, null) as avg_effective_watch_time_ms,
+        dateDiff('day', created_at, as_of)::Nullable(Int64) as account_age_days,
+        created_at,
+        age,
+        gender,
+        language,
+        interested_categories,
+        avg_daily_watch_time_ms,
+        device_type,
+        preferred_creators,
+        engagement_score::Nullable(Float64) as engagement_score,
+        region
+    from activity
 )
 
 select * from final
