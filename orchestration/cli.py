@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from orchestration.users_cli import users
 from stack.cli import FAILED, INTERRUPTED, app, bring_up, give_up, make_console, settings_or_exit
 from stack.settings import child_environment
 
 __all__ = ["app"]
+
+app.add_typer(users, name="users")
 
 
 @app.command()

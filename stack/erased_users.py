@@ -1,15 +1,15 @@
 """Who was erased, as pseudonyms: what lets the loaders refuse a user and the endpoint forget one, without their id.
 
-A pseudonym is HMAC-SHA256 of the id with a key that is made at the first erasure and kept in Postgres. Whoever has
-both the key and the list can test an id they already know, and learn nothing else.
+A pseudonym is keyed BLAKE2b of the id (a MAC, several times as fast as HMAC-SHA256: loads hash every id they meet). The
+key is made at the first erasure and kept in Postgres. Whoever has key and list can test an id they already know, and
+learn nothing else.
 """
 
-import hmac
 import json
 import os
 import tempfile
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 
 from stack.settings import Settings
@@ -21,7 +21,7 @@ class OptOutFileError(Exception):
 
 def pseudonym(key: bytes, user_id: str) -> str:
     """64 hex digits that stand for the user."""
-    return hmac.digest(key, user_id.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return blake2b(user_id.encode("utf-8", "surrogatepass"), key=key, digest_size=32).hexdigest()
 
 
 @dataclass(frozen=True)

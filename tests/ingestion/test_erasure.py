@@ -1,11 +1,15 @@
 """Erasing one of several people whose ids are easily mistaken: they are gone everywhere, the others nowhere."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +19,13 @@ from sqlalchemy import text
 
 from data_quality.contracts import EVENTS, USERS
 from ingestion.erasure.erase import NeverErasedError, NotAnIdError, erase_user, recheck
+from ingestion.erasure.opted_out import OptOutList
 from ingestion.erasure.receipt import Receipt, State
-from ingestion.erasure.refusal import REDACTED, erased_users
+from ingestion.erasure.refusal import REDACTED, erased_users, refuse
 from ingestion.event_load import load_events
 from ingestion.load import load_users
 from ingestion.postgres_schema import connect, locked
-from stack.erased_users import opt_out_file, read_opt_out
+from stack.erased_users import ErasedUsers, opt_out_file, pseudonym, read_opt_out
 from stack.settings import PROJECT_ROOT, Settings, child_environment
 from tests.conftest import free_ports
 from tests.ingestion.erasure_world import (
@@ -362,3 +367,78 @@ def test_an_erasure_waits_for_a_load_in_progress(world: World, monkeypatch: pyte
         erase_user(world.settings, ERASED)
     assert world.where(ERASED)["playback_events"] == EVENTS_EACH
     assert erase_user(world.settings, ERASED).held == []
+
+
+@contextmanager
+def endpoint(settings: Settings, answers: Callable[[], tuple[int, dict[str, str]]]) -> Iterator[None]:
+    """Something that answers on the endpoint's port, with what it says of its readiness."""
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers()
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", settings.endpoint_port), Ready)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_receipt_waits_until_the_endpoint_answers_by_the_new_list(world: World) -> None:
+    asked: list[str] = []
+
+    def takes_it_up_at_the_third_look() -> tuple[int, dict[str, str]]:
+        asked.append("")
+        version = read_opt_out(opt_out_file(world.settings)).version
+        return 200, {"opt_out": version if len(asked) > 2 else "an older one"}
+
+    with endpoint(world.settings, takes_it_up_at_the_third_look):
+        receipt = erase_user(world.settings, ERASED)
+    entry = receipt.entries[0]
+    assert (entry.place, entry.state, entry.note) == ("endpoint", State.GONE, "answers as to an unknown user")
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (200, {"opt_out": "another"}, State.HELD),
+        (200, {}, State.HELD),  # of an older release
+        (503, {}, State.GONE),  # no bundle: it answers nobody
+    ],
+)
+def test_an_endpoint_that_keeps_to_another_list_holds_the_erasure_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, str], state: State
+) -> None:
+    monkeypatch.setattr(OptOutList, "wait_s", 0.2)
+    erase_user(world.settings, ERASED)
+    with endpoint(world.settings, lambda: (status, body)):
+        assert recheck(world.settings, ERASED).entries[0].state is state
+
+
+def test_refusing_hashes_each_id_once_and_costs_nothing_without_erased_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(
+        "stack.erased_users.pseudonym", lambda key, user: hashed.append(user) or pseudonym(key, user)
+    )
+    batch = events(*EVERYBODY)
+    assert refuse(ErasedUsers(), batch)[0] is batch
+    assert hashed == []
+    erased = ErasedUsers(b"k", frozenset({pseudonym(b"k", ERASED)}))
+    kept, refused = refuse(erased, batch)
+    assert (refused, kept.column("user_id").to_pylist()) == (
+        EVENTS_EACH,
+        [u for u in OTHERS for _ in range(EVENTS_EACH)],
+    )
+    assert sorted(hashed) == sorted(EVERYBODY)
+    nobody = events(user_id=None)
+    assert refuse(erased, nobody) == (nobody, 0)
