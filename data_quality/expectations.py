@@ -1,10 +1,6 @@
-"""Runs suites with Great Expectations (the only module that imports it): pandas, in memory, one suite run.
-
-GX answers in an order of its own, with values of many shapes; a report here is sorted and plain.
-"""
+"""Checks the training set with Great Expectations: pandas, in memory, as it is a set of files."""
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_quality.data_docs import write_page
+from data_quality.gx_runner import ExpectationBrokenError, failures_of, run_in_memory
 from data_quality.report import Failure, ValidationReport
 from data_quality.training_set import (
     INTERACTIONS_FILE,
@@ -31,11 +29,9 @@ from data_quality.training_set_suite import (
     with_derived_columns,
 )
 
-SAMPLE = 5
+__all__ = ["ExpectationBrokenError", "TrainingSetIncompleteError", "run_suite", "validate_training_set"]
 
-
-class ExpectationBrokenError(Exception):
-    """An expectation could not be evaluated at all: a fault of the suite, not a finding about the data."""
+SUITE_NAME = "training_set"
 
 
 class TrainingSetIncompleteError(Exception):
@@ -50,9 +46,10 @@ def validate_training_set(
     met: pa.Table | None = None,
     floor: int = 1,
     positives_share: tuple[float, float] = POSITIVES_SHARE,
+    docs: Path | None = None,
 ) -> ValidationReport:
     """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids, and
-    the pairs met).
+    the pairs met). With `docs`, the folder of the data docs, a page is added there.
 
     Wrong columns or types end the check there: the rest would only repeat it.
     Raises `TrainingSetIncompleteError`, `ExpectationBrokenError`.
@@ -63,11 +60,12 @@ def validate_training_set(
         interactions = source
     else:
         interactions, meta, video_ids, met = _read_folder(source)
-    columns = _check_columns(interactions.schema, INTERACTIONS_SCHEMA)
+    wrong = _wrong_columns(interactions.schema, INTERACTIONS_SCHEMA)
     if met is not None:
-        columns = _together(columns, _check_columns(met.schema, MET_SCHEMA))
-    if columns.failures:
-        return columns
+        wrong += _wrong_columns(met.schema, MET_SCHEMA)
+    schema_statements = 2 if met is None else 4
+    if wrong:
+        return ValidationReport.of(schema_statements, wrong, {})
     try:
         as_of = _time(meta["as_of"])
         suite = statements(
@@ -81,92 +79,32 @@ def validate_training_set(
         )
     except KeyError as error:
         raise TrainingSetIncompleteError(f"{META_FILE} lacks {error}") from error
-    report = columns
+    answers = run_in_memory(with_derived_columns(interactions, video_ids, met), suite)
     if met is not None:
-        of_met = run_suite(met.to_pandas(strings_to_categorical=True), met_statements(as_of))
-        report = _together(report, of_met)
-    report = _together(report, run_suite(with_derived_columns(interactions, video_ids, met), suite))
+        answers += run_in_memory(met.to_pandas(strings_to_categorical=True), met_statements(as_of))
+    evaluated = schema_statements + len(answers)
+    failures = failures_of(answers)
     statistics = {
         "rows": interactions.num_rows,
-        "evaluated": report.evaluated,
-        "failed": len(report.failures),
+        "evaluated": evaluated,
+        "failed": len(failures),
         "recorded_rows": float(meta.get("rows", interactions.num_rows)),
     }
-    return replace(report, statistics=statistics)
+    checked_on = f"all {interactions.num_rows:,} rows"
+    report = ValidationReport.of(evaluated, failures, statistics, checked_on)
+    return (
+        report if docs is None else replace(report, data_docs=write_page(docs, SUITE_NAME, answers, report))
+    )
 
 
 def run_suite(frame: pd.DataFrame, suite: list[Statement]) -> ValidationReport:
     """Evaluate `suite` on `frame`. Raises `ExpectationBrokenError` naming the statement that could not be."""
-    import great_expectations as gx
-    from great_expectations import expectations as gxe
-
-    # GX logs each step and shows bars; its own log is no news next to the report.
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    asset = context.data_sources.add_pandas("frame").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    by_position = dict(enumerate(suite))
-    expectations = []
-    for position, statement in by_position.items():
-        arguments = dict(statement.arguments)
-        if statement.column in frame.columns:
-            arguments["column"] = statement.column
-        expectations.append(getattr(gxe, statement.kind)(**arguments, meta={"position": position}))
-    outcome = batch.validate(
-        gx.ExpectationSuite("suite", expectations=expectations),
-        result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLE},
-    )
-    failures = []
-    for result in outcome.results:
-        config = result.expectation_config
-        if config is None or config.meta is None:
-            raise ExpectationBrokenError(f"a result without its expectation: {result}")
-        statement = by_position[config.meta["position"]]
-        _raise_if_broken(statement, result.exception_info)
-        if not result.success:
-            failures.append(_failure(statement, result.result))
-    return _report(len(suite), failures, {"rows": float(len(frame))})
-
-
-def _report(evaluated: int, failures: list[Failure], statistics: dict[str, float]) -> ValidationReport:
-    return ValidationReport(
-        success=all(failure.severity != "error" for failure in failures),
-        evaluated=evaluated,
-        failures=tuple(sorted(failures, key=lambda failure: failure.order)),
-        statistics=statistics,
+    return ValidationReport.of(
+        len(suite), failures_of(run_in_memory(frame, suite)), {"rows": float(len(frame))}
     )
 
 
-def _together(one: ValidationReport, other: ValidationReport) -> ValidationReport:
-    return _report(one.evaluated + other.evaluated, [*one.failures, *other.failures], {})
-
-
-def _raise_if_broken(statement: Statement, info: dict[str, Any]) -> None:
-    details = [info] if "raised_exception" in info else list(info.values())
-    for detail in details:
-        if detail.get("raised_exception"):
-            raise ExpectationBrokenError(f"{statement.name}: {detail['exception_message']}")
-
-
-def _failure(statement: Statement, result: dict[str, Any]) -> Failure:
-    if "unexpected_count" in result:
-        count, rows = result["unexpected_count"], result["element_count"]
-        observed = f"{count} of {rows} rows"
-    else:
-        observed = str(result["observed_value"])
-    unexpected = tuple(_text(value) for value in result.get("partial_unexpected_list", [])[:SAMPLE])
-    return Failure(statement.name, statement.column, statement.severity, observed, unexpected)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value, default=str)
-    return str(value)
-
-
-def _check_columns(schema: pa.Schema, expected_schema: pa.Schema) -> ValidationReport:
+def _wrong_columns(schema: pa.Schema, expected_schema: pa.Schema) -> list[Failure]:
     """The columns and their Arrow types, which pandas would blur (a nullable integer becomes a float)."""
     failures = [
         Failure("columns_have_their_types", name, "error", f"{found} instead of {expected}", ())
@@ -177,7 +115,7 @@ def _check_columns(schema: pa.Schema, expected_schema: pa.Schema) -> ValidationR
         for name in expected_schema.names
         if name not in schema.names
     ]
-    return _report(2, failures, {})
+    return failures
 
 
 def _read_folder(directory: Path) -> tuple[pa.Table, dict[str, Any], pa.Array, pa.Table]:

@@ -1,6 +1,8 @@
 """What a validation found: pass or fail, each failed statement with what was seen instead, and the counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -30,6 +32,28 @@ class ValidationReport:
     evaluated: int
     failures: tuple[Failure, ...]  # errors first, then by name: the same data gives the same report
     statistics: dict[str, float]
+    checked_on: str = ""
+    """Which rows were looked at, as a phrase: all, or a sample and its rate."""
+    data_docs: Path | None = None
+    """The page of this validation, if one was written."""
+
+    @classmethod
+    def of(
+        cls,
+        evaluated: int,
+        failures: Sequence[Failure],
+        statistics: dict[str, float],
+        checked_on: str = "",
+        data_docs: Path | None = None,
+    ) -> "ValidationReport":
+        return cls(
+            success=all(failure.severity != "error" for failure in failures),
+            evaluated=evaluated,
+            failures=tuple(sorted(failures, key=lambda failure: failure.order)),
+            statistics=statistics,
+            checked_on=checked_on,
+            data_docs=data_docs,
+        )
 
     @property
     def errors(self) -> tuple[Failure, ...]:

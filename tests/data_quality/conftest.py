@@ -11,6 +11,8 @@ from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, VIDEOS_SC
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 
+from .quality_tables import Tables
+
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
@@ -150,4 +152,21 @@ def store(clickhouse: Settings) -> Iterator[Store]:
     finally:
         client.close()
         server.command(f"DROP DATABASE IF EXISTS {name}")
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def quality_tables(clickhouse: Settings) -> Iterator[Tables]:
+    """A database for tables that the suites and profiles look at."""
+    name = "quality_tables_test"
+    server = clickhouse_client(clickhouse, database="default")
+    server.command(f"CREATE DATABASE {name}")
+    url = clickhouse.clickhouse_url.rsplit("/", 1)[0] + f"/{name}"
+    settings = clickhouse.model_copy(update={"clickhouse_url_override": url})
+    client = clickhouse_client(settings)
+    try:
+        yield Tables(settings, client)
+    finally:
+        client.close()
+        server.command(f"DROP DATABASE {name}")
         server.close()
