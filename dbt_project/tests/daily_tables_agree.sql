@@ -2,34 +2,38 @@
 {{ config(meta={'dagster': {'ref': {'name': 'int_daily_video_activity'}}}) }}
 
 with
-both as (
-    select
-        activity_date,
-        {% for measure in measures() -%}
-            {{ measure }}{{ ',' if not loop.last }}
-        {% endfor %}
-    from {{ ref('int_daily_user_activity') }}
-    union all
-    select
-        activity_date,
-        {% for measure in measures() -%}
-            -days.{{ measure }} as {{ measure }}{{ ',' if not loop.last }}
-        {% endfor %}
-    from {{ ref('int_daily_video_activity') }} as days
-),
-
--- What the users have more than the videos.
-differences as (
+of_users as (
     select
         activity_date,
         {{ sums_of_measures() }}
-    from both
+    from {{ ref('int_daily_user_activity') }}
     group by activity_date
+),
+
+of_videos as (
+    select
+        activity_date,
+        {{ sums_of_measures() }}
+    from {{ ref('int_daily_video_activity') }}
+    group by activity_date
+),
+
+both as (
+    select
+        'int_daily_user_activity' as source_table,
+        *
+    from of_users
+    union all
+    select
+        'int_daily_video_activity' as source_table,
+        *
+    from of_videos
 )
 
-select *
-from differences
-where
-    {% for measure in measures() -%}
-        {{ measure }} != 0 {{ 'or' if not loop.last }}
-    {% endfor %}
+-- Where they are equal, they are two of the same.
+select
+    * except (source_table),
+    groupArray(source_table) as said_by
+from both
+group by all
+having length(said_by) != 2

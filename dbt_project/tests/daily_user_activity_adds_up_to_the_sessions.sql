@@ -7,47 +7,53 @@
 }}
 
 with
-both as (
-    select
-        user_id,
-        {% for measure in measures() -%}
-            {{ measure }}{{ ',' if not loop.last }}
-        {% endfor %}
-    from {{ ref('int_daily_user_activity') }}
-    union all
-    select
-        user_id,
-        -1 as sessions,
-        -total_watch_time_ms as watch_time_ms,
-        -watch_sessions.effective_watch_time_ms as effective_watch_time_ms,
-        -toDecimal128(least(watch_sessions.watch_time_ratio, 1000000), 6) as watch_time_ratio,
-        -is_finished as finished,
-        -is_valid_view as valid_views,
-        -was_played as plays,
-        -(watch_sessions.watch_time_ratio > 0.7) as engaged,
-        -watch_sessions.scrolled_in as scrolled_in,
-        -watch_sessions.scrolled_out as scrolled_out,
-        -(exit_reason = 'end_video') as completed,
-        -num_likes as likes,
-        -num_comments as comments,
-        -num_shares as shares,
-        -num_saves as saves,
-        -num_follows as follows
-    from {{ ref('watch_sessions') }}
-),
-
--- What the days have more than the sessions.
-differences as (
+by_day as (
     select
         user_id,
         {{ sums_of_measures() }}
-    from both
+    from {{ ref('int_daily_user_activity') }}
     group by user_id
+),
+
+by_session as (
+    select
+        user_id,
+        count()::Int64 as sessions,
+        sum(total_watch_time_ms) as watch_time_ms,
+        sum(watch_sessions.effective_watch_time_ms) as effective_watch_time_ms,
+        sum(toDecimal64(least(watch_sessions.watch_time_ratio, 1000000), 6)) as watch_time_ratio,
+        sum(is_finished)::Int64 as finished,
+        sum(is_valid_view)::Int64 as valid_views,
+        sum(was_played)::Int64 as plays,
+        countIf(watch_sessions.watch_time_ratio > 0.7)::Int64 as engaged,
+        sum(watch_sessions.scrolled_in)::Int64 as scrolled_in,
+        sum(watch_sessions.scrolled_out)::Int64 as scrolled_out,
+        countIf(exit_reason = 'end_video')::Int64 as completed,
+        sum(num_likes)::Int64 as likes,
+        sum(num_comments)::Int64 as comments,
+        sum(num_shares)::Int64 as shares,
+        sum(num_saves)::Int64 as saves,
+        sum(num_follows)::Int64 as follows
+    from {{ ref('watch_sessions') }} as watch_sessions
+    group by user_id
+),
+
+both as (
+    select
+        'int_daily_user_activity' as source_table,
+        *
+    from by_day
+    union all
+    select
+        'watch_sessions' as source_table,
+        *
+    from by_session
 )
 
-select *
-from differences
-where
-    {% for measure in measures() -%}
-        {{ measure }} != 0 {{ 'or' if not loop.last }}
-    {% endfor %}
+-- Where they are equal, they are two of the same.
+select
+    * except (source_table),
+    groupArray(source_table) as said_by
+from both
+group by all
+having length(said_by) != 2

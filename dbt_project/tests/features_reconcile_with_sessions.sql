@@ -1,5 +1,5 @@
--- What each feature row counts is F(as_of) - F(start of the window), where F(x) is the sum over all sessions as they stood at
--- x (docs/adr/0002): here straight from the states, by the clock that the features were built with.
+-- What each feature row counts is F(as_of) - F(start of the window), where F(x) is the sum over all sessions as they
+-- stood at x (docs/adr/0002): here straight from the states, by the clock that the features were built with.
 {{ config(tags=['whole_table'], meta={'dagster': {'ref': {'name': 'user_features'}}}) }}
 
 {#- 1 for a state in F(as_of), -1 for one in F(the start of the last `days` days), 0 for one in neither or both. -#}
