@@ -1,5 +1,6 @@
 """What is out of line with its past, and what is not: for any past."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from data_quality.anomalies import (
     MIN_HISTORY,
+    Anomaly,
     complete_days,
     judge_extreme,
     judge_level,
@@ -17,7 +19,8 @@ from data_quality.anomalies import (
     past_of,
 )
 
-JUDGES = [judge_volume, judge_share, judge_level, judge_extreme]
+Judge = Callable[[str, float, list[float]], Anomaly | None]
+JUDGES: list[Judge] = [judge_volume, judge_share, judge_level, judge_extreme]
 NOW = datetime(2022, 5, 8, 12, tzinfo=UTC)
 DAY = date(2022, 5, 8)
 
@@ -27,13 +30,15 @@ counts = st.integers(10, 10**9)
 
 @pytest.mark.parametrize("judge", JUDGES)
 @given(value=numbers, points=st.integers(MIN_HISTORY, 60))
-def test_what_never_changed_and_does_not_is_no_anomaly(judge, value: float, points: int) -> None:
+def test_what_never_changed_and_does_not_is_no_anomaly(judge: Judge, value: float, points: int) -> None:
     assert judge("m", value, [value] * points) is None
 
 
 @pytest.mark.parametrize("judge", JUDGES)
 @given(value=numbers, history=st.lists(numbers, max_size=MIN_HISTORY - 1))
-def test_with_too_short_a_past_nothing_is_an_anomaly(judge, value: float, history: list[float]) -> None:
+def test_with_too_short_a_past_nothing_is_an_anomaly(
+    judge: Judge, value: float, history: list[float]
+) -> None:
     assert judge("m", value, history) is None
 
 
