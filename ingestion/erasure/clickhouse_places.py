@@ -146,7 +146,11 @@ class Viewers:
         if rows and not self.has_inbox:
             return Entry(self.name, State.HELD, left=rows, note=f"{INBOX} is not there: build the table anew")
         if rows or hidden:
-            note = "a hash of the id in sets of viewers; the next dbt run rebuilds these days"
+            note = (
+                "a hash of the id in sets of viewers; the next dbt run rebuilds these days"
+                if rows
+                else "rebuilt; the replaced sets leave the disk by a merge, or by erasing again"
+            )
             return Entry(self.name, State.PENDING, left=rows + hidden, note=note)
         return Entry(self.name, State.GONE)
 

@@ -81,7 +81,7 @@ class Receipt:
             return "no trace of this user was found; what arrives of them from now on is refused"
         if self.waiting:
             places = ", ".join(entry.place for entry in self.waiting)
-            return f"erased; {places}: by the next run, see `reelgraph users receipt`"
+            return f"erased; {places}: by the next run, then `reelgraph users erase` again"
         return "erased everywhere it can be"
 
     def as_dict(self) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def test_only_the_days_of_the_user_are_built_again_and_the_receipt_then_complete
     (world.settings.training_set_dir / "interactions.parquet").unlink()
 
     hidden = recheck(world.settings, ERASED)
-    assert {e.place for e in hidden.waiting} == {VIEWERS_PLACE}  # the old set is only masked
+    [replaced] = hidden.waiting  # the old set is only masked
+    assert (replaced.place, replaced.left) == (VIEWERS_PLACE, 1)
+    assert replaced.note.startswith("rebuilt; the replaced sets")
     receipt = erase_user(world.settings, ERASED)
     assert states(receipt)[VIEWERS_PLACE] is State.GONE
     assert receipt.completed_at is not None
