@@ -157,6 +157,12 @@ def _flush(client: "Client", row: ledger.LedgerRow, staged: int) -> ledger.Ledge
     )
     if present != distinct:
         raise LedgerImbalanceError(f"{distinct} distinct events staged, {present} of them are stored")
+    if fresh < distinct:
+        # What is there already came with a load that may have died before its sessions were noted.
+        client.command(
+            "INSERT INTO session_inbox "
+            f"SELECT DISTINCT user_id, cityHash64(user_id, session_id, video_id) FROM {_STAGING}"  # noqa: S608
+        )
     client.command(f"TRUNCATE TABLE {_STAGING}")
     return replace(row, stored=row.stored + fresh, duplicate=row.duplicate + staged - fresh)
 

@@ -150,12 +150,28 @@ def test_events_already_stored_are_duplicates(stores: Settings, client: Client) 
     assert count(client, "playback_events", "uniqExact(event_id)") == stored
 
 
+def test_a_load_touches_its_sessions_also_if_one_that_was_killed_had_stored_them(
+    stores: Settings, client: Client
+) -> None:
+    source = simulator()
+    first = next(iter(simulator().events()))
+    client.insert_arrow("playback_events", pa.Table.from_batches([check_batch(EVENTS, first).valid]))
+    client.command("TRUNCATE TABLE session_inbox")  # it died between storing events and noting their sessions
+    ledger.write(client, ledger.LedgerRow(uuid.uuid4(), "simulator", source.fingerprint(), _now()))
+
+    load_events(stores, source)
+
+    sessions = count(client, "playback_events", "uniqExact(session_key)")
+    assert sessions > 0
+    assert count(client, "session_inbox", "uniqExact(session_key)") == sessions
+
+
 def test_another_demo_source_takes_the_place_of_the_first(
     stores: Settings, client: Client, tmp_path: Path
 ) -> None:
     load(stores, simulator())
-    client.command("CREATE TABLE watch_sessions (session_id String) ENGINE = MergeTree ORDER BY session_id")
-    client.command("INSERT INTO watch_sessions VALUES ('of an event that is going')")
+    client.command("CREATE TABLE int_session_states (user_id String) ENGINE = MergeTree ORDER BY user_id")
+    client.command("INSERT INTO int_session_states VALUES ('whose events are going')")
     told: list[str] = []
 
     reports = load(stores, kuairand(tmp_path), told.append)
@@ -163,7 +179,7 @@ def test_another_demo_source_takes_the_place_of_the_first(
     assert [report.replaced for report in reports] == ["simulator"] * 3
     assert "playback_events: the events of simulator make room for kuairand" in told
     assert count(client, "playback_events") == 4
-    assert count(client, "quarantined_events") == count(client, "watch_sessions") == 0
+    assert count(client, "quarantined_events") == count(client, "int_session_states") == 0
     assert rows(stores, "SELECT user_id FROM users ORDER BY 1") == [("1",), ("2",)]
     assert rows(stores, "SELECT video_id FROM videos ORDER BY 1") == [("7",), ("8",)]
     assert ledger_of(client) == [("kuairand", True, 4)]
