@@ -9,6 +9,8 @@ RETRAINING_COOLDOWN = timedelta(hours=6)
 # A bundle takes well under a minute; past this the build failed and is asked for again.
 PROMOTION_RETRY_AFTER = timedelta(minutes=2)
 PROMOTION_ATTEMPTS = 5
+# Profiles change without an event; features show the change within a day, or with the next event of anybody.
+FEATURES_AT_LEAST_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,50 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def decide_refresh(
-    *, events: int, arrivals: str, last_arrivals: str | None, last_status: str | None
-) -> Decision:
-    """Rebuild sessions when something has arrived since the last run, or that run did not end well.
+# Not NOT_STARTED: a launch that broke half-way leaves a run there for ever.
+_UNDER_WAY = ("QUEUED", "STARTING", "STARTED", "CANCELING")
 
-    `arrivals` names the state of the event table (rows and newest arrival); a run carries it as a tag."""
-    if events == 0:
-        return Decision(False, "no event yet")
-    if last_status in ("QUEUED", "STARTING", "STARTED"):  # not NOT_STARTED: a broken launch stays there
+
+def decide_sessions(*, waiting: int, last_status: str | None) -> Decision:
+    """Rebuild sessions when the journal names some: something has arrived of them, or a run did not get to its end.
+
+    `waiting` counts the journal's rows, one or more a session."""
+    if last_status in _UNDER_WAY:
         return Decision(False, "the last run is still under way")
-    if arrivals == last_arrivals and last_status == "SUCCESS":
-        return Decision(False, f"nothing has arrived since ({events} events)")
-    return Decision(
-        True, f"{events} events, {'new' if arrivals != last_arrivals else 'not all of them in sessions'}"
-    )
+    if waiting == 0:
+        return Decision(False, "nothing has arrived")
+    return Decision(True, f"{waiting} entries of touched sessions wait")
+
+
+def decide_features(
+    *,
+    waiting: int,
+    clock: datetime,
+    built_as_of: datetime | None,
+    rebuilt_since: bool,
+    last_status: str | None,
+    last_success: datetime | None,
+    now: datetime,
+) -> Decision:
+    """Build the features when they would come out different: sessions or days wait in the journal, the data's clock has
+    moved past the features' own, days were rebuilt by hand, or the last run did not get to its end.
+
+    Profiles change without any of these: after `FEATURES_AT_LEAST_EVERY` the features are built anyway."""
+    if last_status in _UNDER_WAY:
+        return Decision(False, "the last run is still under way")
+    if built_as_of is None:
+        return Decision(True, "no features yet")
+    if waiting:
+        return Decision(True, f"{waiting} entries of touched sessions and days wait")
+    if clock > built_as_of:
+        return Decision(True, f"the data's clock moved from {built_as_of.isoformat()} to {clock.isoformat()}")
+    if rebuilt_since:
+        return Decision(True, "days were rebuilt since")
+    if last_status != "SUCCESS":
+        return Decision(True, "the last run did not succeed" if last_status else "the first run")
+    if last_success is None or now - last_success >= FEATURES_AT_LEAST_EVERY:
+        return Decision(True, "profiles may have changed")
+    return Decision(False, f"nothing has arrived, and the features are as of {built_as_of.isoformat()}")
 
 
 @dataclass(frozen=True)

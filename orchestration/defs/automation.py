@@ -1,4 +1,4 @@
-"""Jobs by stage, one for all; schedules; and the sensors that close the loop."""
+"""Jobs by stage, one for all; schedules; and the sensors that close the loop. For the features see feature_jobs.py."""
 
 import logging
 from datetime import UTC, datetime
@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from orchestration.automation import PromotionCursor, decide_promotion, decide_refresh, decide_retraining
+from orchestration.automation import (
+    PromotionCursor,
+    decide_promotion,
+    decide_retraining,
+)
+from orchestration.defs.backfill import BACKFILL
 from orchestration.metadata import latest_metadata
 from orchestration.resources import Stores
 from stack.settings import Settings
@@ -23,25 +28,16 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-ARRIVALS_TAG = "reelgraph/arrivals"
 
 groups = dg.AssetSelection.groups
 
 everything_job = dg.define_asset_job(
     "everything_job",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - BACKFILL,
     description="The whole graph, from raw events to a served feed.",
 )
 ingestion_job = dg.define_asset_job(
     "ingestion_job", selection=groups("ingestion"), description="People, videos and events."
-)
-features_job = dg.define_asset_job(
-    "features_job", selection=groups("features"), description="All dbt models and their tests."
-)
-sessions_job = dg.define_asset_job(
-    "sessions_job",
-    selection=dg.AssetSelection.assets("watch_sessions").upstream() & groups("features"),
-    description="Watch sessions touched since the last run, rebuilt whole.",
 )
 training_job = dg.define_asset_job(
     "training_job",
@@ -58,38 +54,6 @@ monitoring_job = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=sessions_job,
-    cron_schedule="*/5 * * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Contract R1.2: sessions every 5 minutes, if anything has arrived.",
-)
-def sessions_every_5_minutes(
-    context: dg.ScheduleEvaluationContext, stores: Stores
-) -> dg.RunRequest | dg.SkipReason:
-    with stores.clickhouse() as client:
-        query = "SELECT count(), toUnixTimestamp64Milli(max(created_at)) FROM playback_events"
-        events, newest = client.query(query).result_rows[0]
-    runs = context.instance.get_runs(dg.RunsFilter(job_name=sessions_job.name), limit=1)
-    last = runs[0] if runs else None
-    decision = decide_refresh(
-        events=int(events),
-        arrivals=f"{events}:{newest}",
-        last_arrivals=last.tags.get(ARRIVALS_TAG) if last else None,
-        last_status=last.status.value if last else None,
-    )
-    if not decision.run:
-        return dg.SkipReason(decision.reason)
-    return dg.RunRequest(tags={ARRIVALS_TAG: f"{events}:{newest}", "reelgraph/reason": decision.reason})
-
-
-features_schedule = dg.ScheduleDefinition(
-    name="features_hourly",
-    job=features_job,
-    cron_schedule="20 * * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every table and every data test, also what the 5-minute job leaves alone.",
-)
 training_schedule = dg.ScheduleDefinition(
     name="training_daily",
     job=training_job,

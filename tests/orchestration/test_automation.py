@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.automation import (
+    FEATURES_AT_LEAST_EVERY,
     PROMOTION_ATTEMPTS,
     PROMOTION_RETRY_AFTER,
     RETRAINING_COOLDOWN,
     PromotionCursor,
+    decide_features,
     decide_promotion,
-    decide_refresh,
     decide_retraining,
+    decide_sessions,
 )
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -99,17 +101,53 @@ def test_the_cursor_survives_its_text_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "runs"),
+    ("waiting", "last_status", "runs"),
     [
-        ({"last_arrivals": None, "last_status": None}, True),
-        ({"last_arrivals": "9:1", "last_status": "SUCCESS"}, True),
-        ({"last_arrivals": "10:2", "last_status": "SUCCESS"}, False),
-        ({"last_arrivals": "10:2", "last_status": "FAILURE"}, True),
-        ({"last_arrivals": "9:1", "last_status": "STARTED"}, False),
-        ({"last_arrivals": "9:1", "last_status": "QUEUED"}, False),
-        ({"last_arrivals": "10:2", "last_status": "NOT_STARTED"}, True),
-        ({"events": 0, "last_arrivals": None, "last_status": None}, False),
+        (0, None, False),
+        (0, "SUCCESS", False),
+        (0, "FAILURE", False),  # what it did not finish would be waiting
+        (1, None, True),
+        (1, "SUCCESS", True),
+        (1, "FAILURE", True),
+        (1, "NOT_STARTED", True),
+        (1, "STARTED", False),
+        (1, "QUEUED", False),
+        (1, "CANCELING", False),
     ],
 )
-def test_sessions_are_rebuilt_when_something_arrived_or_the_last_run_failed(facts: dict, runs: bool) -> None:
-    assert decide_refresh(**({"events": 10, "arrivals": "10:2"} | facts)).run is runs
+def test_sessions_are_rebuilt_when_the_journal_names_some(
+    waiting: int, last_status: str | None, runs: bool
+) -> None:
+    assert decide_sessions(waiting=waiting, last_status=last_status).run is runs
+
+
+@pytest.mark.parametrize(
+    ("changes", "runs", "because"),
+    [
+        ({}, False, "nothing has arrived"),
+        ({"waiting": 3}, True, "3 entries"),
+        ({"clock": NOW}, True, "clock moved"),
+        ({"clock": NOW - timedelta(days=9)}, False, "nothing"),  # events were erased
+        ({"built_as_of": None}, True, "no features yet"),
+        ({"rebuilt_since": True}, True, "rebuilt"),
+        ({"last_status": "FAILURE"}, True, "did not succeed"),
+        ({"last_status": None, "last_success": None}, True, "first run"),
+        ({"last_success": NOW - FEATURES_AT_LEAST_EVERY}, True, "profiles"),
+        ({"last_status": "STARTED", "waiting": 3}, False, "under way"),
+    ],
+)
+def test_features_are_built_when_they_would_come_out_different(
+    changes: dict, runs: bool, because: str
+) -> None:
+    facts = {
+        "waiting": 0,
+        "clock": NOW - timedelta(hours=2),
+        "built_as_of": NOW - timedelta(hours=2),
+        "rebuilt_since": False,
+        "last_status": "SUCCESS",
+        "last_success": NOW - timedelta(hours=1),
+        "now": NOW,
+    }
+    decision = decide_features(**(facts | changes))
+    assert decision.run is runs
+    assert because in decision.reason

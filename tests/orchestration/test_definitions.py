@@ -11,19 +11,34 @@ from stack.settings import PROJECT_ROOT, Settings, child_environment
 
 PROBE = """
 import json
+import dagster as dg
+from orchestration.dbt import dbt_manifest
 from orchestration.definitions import definitions
+from stack.settings import load_settings
+nodes = dbt_manifest(load_settings())["nodes"]
+# Those of the training set are built with it (defs/training_set.py).
+training = {name for name, node in nodes.items() if "training" in node["tags"]}
+nodes_of_dbt = [node for name, node in nodes.items() if not training & {name, *node["depends_on"]["nodes"]}]
 repository = definitions().get_repository_def()
 graph = repository.asset_graph
-nodes = [graph.get(key) for key in graph.get_all_asset_keys() if graph.get(key).is_materializable]
+assets = [graph.get(key) for key in graph.get_all_asset_keys() if graph.get(key).is_materializable]
 print(json.dumps({
     "assets": {n.key.to_user_string(): {
         "group": n.group_name, "kinds": sorted(n.kinds), "owners": list(n.owners), "description": n.description,
         "parents": sorted(p.to_user_string() for p in n.parent_keys), "code_version": n.code_version,
-    } for n in nodes},
+    } for n in assets},
     "checks": sorted(f"{k.asset_key.to_user_string()}.{k.name}" for k in graph.asset_check_keys),
     "blocking": sorted(k.name for k in graph.asset_check_keys if graph.get(k).blocking),
     "jobs": {j.name: sorted(k.to_user_string() for k in j.asset_layer.executable_asset_keys)
              for j in repository.get_all_jobs()},
+    "checks_of_jobs": {j.name: sorted(f"{k.asset_key.to_user_string()}.{k.name}"
+                                      for k in j.asset_layer.asset_graph.asset_check_keys)
+                       for j in repository.get_all_jobs()},
+    "dbt_ops": {d.op.name: sorted(k.to_user_string() for k in d.keys) for d in definitions().assets
+                if isinstance(d, dg.AssetsDefinition) and "dagster_dbt/manifest" in str(d.metadata_by_key)},
+    "dbt_models": [n["name"] for n in nodes_of_dbt if n["resource_type"] == "model"],
+    "dbt_tests": [n["name"] for n in nodes_of_dbt if n["resource_type"] == "test"],
+    "whole_table": [n["name"] for n in nodes_of_dbt if n["resource_type"] == "test" and "whole_table" in n["tags"]],
     "running": sorted(s.name for s in [*repository.sensor_defs, *repository.schedule_defs]
                       if s.default_status.value == "RUNNING"),
 }))
@@ -50,8 +65,11 @@ def test_the_stages_are_the_groups(location: dict) -> None:
     assert groups == {
         "ingestion": {"users", "videos", "playback_events"},
         "features": {
-            *("stg_users", "stg_videos", "stg_playback_events", "int_session_events"),
+            *("stg_users", "stg_videos", "stg_playback_events", "int_session_events", "int_session_states"),
+            *("int_session_changes", "int_daily_user_activity", "int_daily_video_activity"),
             *("watch_sessions", "user_features", "video_features", "interactions"),
+            *("user_engagement", "trending_videos", "rebuilt_days"),
+            *("user_scores", "video_counters", "online_features"),
         },
         "training": {
             *("training_set", "svd_model", "two_tower_model", "popularity_model"),
@@ -86,23 +104,52 @@ def test_dbt_tests_and_validations_are_checks_and_one_of_them_blocks_training(lo
 
 def test_there_is_a_job_for_all_and_one_a_stage(location: dict) -> None:
     jobs, assets = location["jobs"], location["assets"]
-    assert jobs["everything_job"] == sorted(assets)
-    assert jobs["sessions_job"] == [
-        "int_session_events",
-        "stg_playback_events",
-        "stg_videos",
-        "watch_sessions",
-    ]
+    assert jobs["everything_job"] == sorted(assets.keys() - {"rebuilt_days"})  # which is run day by day
+    assert jobs["sessions_job"] == ["int_session_states", "stg_videos", "watch_sessions"]
+    assert jobs["online_features_job"] == ["online_features"]
     assert jobs["serving_job"] == ["serving_bundle"]
     for stage in ("ingestion", "features", "monitoring"):
-        assert jobs[f"{stage}_job"] == sorted(n for n, a in assets.items() if a["group"] == stage)
+        group = {name for name, asset in assets.items() if asset["group"] == stage}
+        assert jobs[f"{stage}_job"] == sorted(group - {"rebuilt_days"})
+    assert jobs["data_tests_job"] == jobs["features_job"]
+
+
+def test_every_data_test_is_a_check_and_runs_as_often_as_its_table_allows(location: dict) -> None:
+    checks = location["checks_of_jobs"]
+    of_features = {
+        c for c in location["checks"] if location["assets"][c.split(".")[0]]["group"] == "features"
+    }
+    assert set(location["dbt_tests"]) <= {c.split(".")[1] for c in location["checks"]}
+    assert checks["sessions_job"] == checks["online_features_job"] == []
+    assert set(checks["data_tests_job"]) == of_features
+    assert set(checks["everything_job"]) == set(location["checks"])
+    hourly = set(checks["features_job"])
+    assert {
+        "user_features.unique_user_features_user_id",
+        "watch_sessions.no_session_is_in_the_future",
+    } <= hourly
+    whole_table = of_features - hourly
+    assert "watch_sessions.watch_sessions_grain_is_unique" in whole_table
+    assert {c.split(".")[1] for c in whole_table} == set(location["whole_table"])
+
+
+def test_sessions_and_features_are_an_op_each_and_every_model_in_one(location: dict) -> None:
+    ops = location["dbt_ops"]
+    assert ops["session_models"] == [
+        *("int_session_events", "int_session_states", "stg_playback_events"),
+        *("stg_users", "stg_videos", "watch_sessions"),
+    ]
+    built = ops["session_models"] + ops["feature_models"]
+    assert sorted(built) == sorted(location["dbt_models"])
 
 
 def test_schedules_and_sensors_run_from_the_first_start(location: dict) -> None:
     assert location["running"] == [
+        "data_tests_daily",
         "drift_hourly",
         "drift_sensor",
         "features_hourly",
+        "online_features_half_hourly",
         "promotion_sensor",
         "sessions_every_5_minutes",
         "training_daily",
