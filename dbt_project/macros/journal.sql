@@ -49,10 +49,10 @@
 {%- endmacro %}
 
 {#- The days on which the sessions to rebuild have rows, for each daily table; asked before and after, as a session may
-    leave a day. -#}
-{% macro touch_days() -%}
+    leave a day. The run that makes the table knows of it only afterwards (`is_built`), and then touches every day. -#}
+{% macro touch_days(is_built=false) -%}
   {%- set there = load_relation(this) -%}
-  {%- if there is not none and there.type == 'table' -%}
+  {%- if is_built or there is not none and there.type == 'table' -%}
   insert into {{ journal('activity_inbox') }} (model, activity_date)
   select distinct
       arrayJoin(['int_daily_user_activity', 'int_daily_video_activity']) as model,

@@ -21,7 +21,7 @@
             "{{ touch_sessions_of_changed_videos() }}",
             "{{ touch_days() }}",
         ],
-        post_hook=["{{ touch_days() }}", "{{ remember_durations() }}", "{{ forget_sessions() }}"],
+        post_hook=["{{ touch_days(is_built=true) }}", "{{ remember_durations() }}", "{{ forget_sessions() }}"],
         tags=['sessions']
     )
 }}
