@@ -38,6 +38,7 @@ _DERIVED = (
     "touched_days",
 )
 _NAMES = ", ".join(EVENTS.names)
+_SESSION_KEYS = "SELECT DISTINCT user_id, cityHash64(user_id, session_id, video_id)"
 _NEW = "event_id NOT IN (SELECT event_id FROM playback_events WHERE event_id IN (SELECT event_id FROM {staging}))"
 
 
@@ -159,10 +160,7 @@ def _flush(client: "Client", row: ledger.LedgerRow, staged: int) -> ledger.Ledge
         raise LedgerImbalanceError(f"{distinct} distinct events staged, {present} of them are stored")
     if fresh < distinct:
         # What is there already came with a load that may have died before its sessions were noted.
-        client.command(
-            "INSERT INTO session_inbox "
-            f"SELECT DISTINCT user_id, cityHash64(user_id, session_id, video_id) FROM {_STAGING}"  # noqa: S608
-        )
+        client.command(f"INSERT INTO session_inbox {_SESSION_KEYS} FROM {_STAGING}")
     client.command(f"TRUNCATE TABLE {_STAGING}")
     return replace(row, stored=row.stored + fresh, duplicate=row.duplicate + staged - fresh)
 
