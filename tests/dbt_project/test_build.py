@@ -25,8 +25,9 @@ SESSIONS = [
 ]
 
 INSERTED_BLOCKS = (
-    "SELECT min_block_number, max_block_number FROM system.parts"
-    " WHERE database = currentDatabase() AND table = 'watch_sessions' AND active ORDER BY ALL"
+    "SELECT table, partition, min_block_number, max_block_number FROM system.parts"
+    " WHERE database = currentDatabase() AND active"
+    " AND table IN ('int_session_states', 'int_daily_user_activity', 'int_daily_video_activity') ORDER BY ALL"
 )
 
 
@@ -81,9 +82,9 @@ def test_build_gives_exact_rows_and_a_second_one_changes_nothing(world: Warehous
     now = at(306)  # the data's own clock: its newest event
     assert world.rows("SELECT * FROM user_features ORDER BY user_id") == [
         ("stranger", now, 1, 0.1, 6000, 1, ["unlisted"], 0, 1, 6000.0, None, None, None, "unknown", "", [], None, "",
-         [], None, ""),
+         [], 0.4, ""),
         ("u1", now, 1, 0.75, 30000, 1, ["v1"], 0, 1, 24000.0, 11, datetime(2022, 4, 21, 22, tzinfo=UTC), 30,
-         "female", "en", ["music", "cats"], 0, "unknown", [], 0.0, "EU"),
+         "female", "en", ["music", "cats"], 0, "unknown", [], 1.3, "EU"),
         ("u2", now, 2, 0.25, 20000, 1, ["v1"], 0, 1, 7000.0, None, None, None, "male", "", [], 0, "unknown", [],
          0.0, ""),
     ]  # fmt: skip
@@ -100,7 +101,18 @@ def test_build_gives_exact_rows_and_a_second_one_changes_nothing(world: Warehous
         ("v2", 1, 0.0, 1, 0, 0, 0.0, 1, 0, 1, 0, 0, 0, 0, 0.0, 0.0, 0, 0, "Dogs", None, None, [], False, 0),
     ]  # fmt: skip
 
-    tables = ("watch_sessions", "user_features", "video_features", "stg_users", "stg_videos")
+    assert world.rows("SELECT * FROM user_engagement ORDER BY user_id") == [
+        ("stranger", now, 1, 0, 0, 1, 0, 0.4),
+        ("u1", now, 1, 1, 1, 0, 0, 1.3),
+        ("u2", now, 2, 0, 0, 0, 0, 0.0),
+    ]
+    assert world.rows("SELECT * FROM trending_videos ORDER BY rank") == [
+        ("v1", now, 2, 2, 1, 1, True),
+        ("unlisted", now, 1, 1, 0, 2, True),
+        ("v2", now, 0, 0, 0, 3, False),
+    ]
+
+    tables = sorted(world.tables() - {"int_daily_video_activity"})  # that one is compared by its blocks
     before = {table: world.everything(table) for table in tables}
     blocks = world.rows(INSERTED_BLOCKS)
     world.try_dbt("build", "--exclude-resource-type", "unit_test")
@@ -110,7 +122,7 @@ def test_build_gives_exact_rows_and_a_second_one_changes_nothing(world: Warehous
 
 def test_as_of_of_an_earlier_day_hides_what_came_later(world: Warehouse) -> None:
     world.dbt("run", "-s", "+user_features")
-    world.dbt("run", "-s", "user_features", as_of=f"{at(119):%Y-%m-%d %H:%M:%S}")
+    world.dbt("run", "-s", "user_engagement", "user_features", as_of=f"{at(119):%Y-%m-%d %H:%M:%S}")
     assert world.rows("SELECT user_id, total_sessions, as_of FROM user_features ORDER BY user_id") == [
         ("u1", 1, at(119)),
         ("u2", 0, at(119)),
@@ -119,6 +131,7 @@ def test_as_of_of_an_earlier_day_hides_what_came_later(world: Warehouse) -> None
 
 def test_no_events_at_all_build_into_empty_tables(warehouse: Warehouse) -> None:
     warehouse.dbt("build", "--exclude-resource-type", "unit_test")
-    assert warehouse.everything("watch_sessions") == []
-    assert warehouse.everything("interactions") == []
-    assert warehouse.everything("user_features") == []
+    names = ["watch_sessions", "int_session_changes", "interactions", *warehouse.tables()]
+    assert warehouse.rows(" UNION ALL ".join(f"SELECT count() FROM {name}" for name in names)) == [
+        (0,)
+    ] * len(names)

@@ -24,17 +24,13 @@ COLLECTION = "dbt_tests_postgres"
 T0 = datetime(2022, 5, 1, 23, 59, 40, tzinfo=UTC)
 """Where a test's seconds count from: 20 seconds before midnight."""
 
-BUILT = [
-    "int_session_states",
-    "int_daily_user_activity",
-    "int_daily_video_activity",
-    "user_engagement",
-    "user_features",
-    "trending_videos",
-    "video_features",
-]
-"""The tables that dbt makes of the events."""
 JOURNAL = ["session_inbox", "touched_sessions", "session_durations", "activity_inbox", "touched_days"]
+"""What the increments hand to each other; ingestion makes the tables."""
+WORK_LEFT = (
+    "SELECT (SELECT count() FROM session_inbox), (SELECT count() FROM touched_sessions),"
+    " (SELECT count() FROM activity_inbox), (SELECT count() FROM touched_days)"
+)
+"""Rows of the journal that only a run to come will take away."""
 
 
 class DbtRunError(Exception):
@@ -61,12 +57,19 @@ class Event:
     feed_rank: int = 0
     scroll: float = 0.0
 
+    @property
+    def when(self) -> datetime:
+        return T0 + timedelta(seconds=self.at)
+
+    @property
+    def id(self) -> uuid.UUID:
+        return event_id(self.name or f"{self.session}|{self.user}|{self.video}|{self.type}|{self.at}")
+
     def row(self) -> list[Any]:
-        when = T0 + timedelta(seconds=self.at)
+        when = self.when
         arrived = datetime.now(UTC) if self.arrived is None else T0 + timedelta(seconds=self.arrived)
-        identity = self.name or f"{self.session}|{self.user}|{self.video}|{self.type}|{self.at}"
         return [
-            event_id(identity), self.user, self.video, self.session, self.type, self.feed_rank, when,
+            self.id, self.user, self.video, self.session, self.type, self.feed_rank, when,
             self.scroll, self.position, "ios", "wifi", "", when.hour, when.isoweekday(), "", arrived,
         ]  # fmt: skip
 
@@ -95,6 +98,16 @@ class Warehouse:
 
     def try_dbt(self, *arguments: str, **variables: object) -> tuple[dict[str, str], list[str]]:
         """As `dbt`, but the messages of what failed are returned."""
+        results = self._run(*arguments, **variables)
+        bad = [r for r in results if str(r.status) not in {"success", "pass"}]
+        statuses = {r.node.name: str(r.status) for r in results}
+        return statuses, [f"{r.node.name}: {r.status}: {r.message}" for r in bad]
+
+    def list_nodes(self, *arguments: str) -> list[str]:
+        """The names of the nodes that a selection has."""
+        return list(self._run("ls", "--output", "name", *arguments))
+
+    def _run(self, *arguments: str, **variables: object) -> Any:
         from dbt.cli.main import dbtRunner
 
         folder = str(PROJECT_ROOT / "dbt_project")
@@ -105,10 +118,7 @@ class Warehouse:
                 patch.setenv(name, value)
             if self.manifest is None:  # parsed once: it is most of a small run's time
                 self.manifest = _invoke(dbtRunner(), ["parse", *options])
-            results = _invoke(dbtRunner(manifest=self.manifest), [*arguments, *options])
-        bad = [r for r in results if str(r.status) not in {"success", "pass"}]
-        statuses = {r.node.name: str(r.status) for r in results}
-        return statuses, [f"{r.node.name}: {r.status}: {r.message}" for r in bad]
+            return _invoke(dbtRunner(manifest=self.manifest), [*arguments, *options])
 
     def add(self, events: Sequence[Event]) -> None:
         """Deliver these events, in this order."""
@@ -127,12 +137,19 @@ class Warehouse:
             connection.execute(text(sql), values)
         engine.dispose()
 
+    def tables(self) -> set[str]:
+        """The models that are tables."""
+        nodes = self.manifest.nodes.values() if self.manifest is not None else []
+        return {n.name for n in nodes if n.resource_type == "model" and n.config.materialized != "view"}
+
     def clear(self) -> None:
-        """Nothing in either store, no mart built; what staging and the views are stays."""
-        for name in BUILT:
-            self.client.command(f"DROP TABLE IF EXISTS {name}")
-        for name in ("playback_events", "stg_users", "stg_videos", *JOURNAL):
-            self.client.command(f"TRUNCATE TABLE {name}")
+        """Nothing in either store, no table built but staging's; the views stay, over tables that are not there."""
+        staging = ("stg_users", "stg_videos")
+        for (name,) in self.rows("SELECT name FROM system.tables WHERE database = currentDatabase()"):
+            if name in ("playback_events", *staging, *JOURNAL):
+                self.client.command(f"TRUNCATE TABLE {name}")
+            elif name.split("__")[0] in self.tables():  # also what a killed run left of it
+                self.client.command(f"DROP TABLE {name}")
         self.catalogue("TRUNCATE users, videos")
 
 
