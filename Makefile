@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs reset repro test lint format clean \
-        bench-clickhouse bench-demo bench-recovery
+        bench-clickhouse bench-demo bench-recovery bench-data
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
@@ -71,6 +71,9 @@ bench-demo: $(INSTALLED) ## time and memory of the demo, twice, in a home of its
 
 bench-recovery: $(INSTALLED) ## kill -9 every service, idle and during the job; promotion by hand under load
 	@$(RUN) -m orchestration.bench.recovery $(if $(DATA),--data "$(DATA)")
+
+bench-data: $(INSTALLED) ## sessions, features and training set of a 100M-event day against their targets; EVENTS=n, QUICK=1
+	@$(RUN) -m orchestration.bench.data $(if $(QUICK),--quick) $(if $(EVENTS),--events $(EVENTS))
 
 clean: ## remove the environment and build output (not the state: see reset)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
