@@ -5,22 +5,19 @@ What to build is read from what is stored now, so a rebuild counts nothing twice
 
 # ruff: noqa: S608 - names in the statements are ours; every value is bound
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+MOST_EVENTS: Final = 50_000_000
 # A day at the planned volume has 20M sessions: past a third of the embedded server's memory, groups go to disk.
 _SPILL = {"max_bytes_before_external_group_by": 700_000_000}
-_EVENTS = """
-    SELECT user_id, session_key, 1 AS has_event FROM playback_events
-    WHERE impression_timestamp >= {start:DateTime64(3, 'UTC')} AND impression_timestamp < {end:DateTime64(3, 'UTC')}
-"""
-_ROWS = """
-    SELECT user_id, session_key, 0 AS has_event FROM int_session_states
-    WHERE hour >= {start:DateTime64(3, 'UTC')} AND hour < {end:DateTime64(3, 'UTC')}
-"""
+_START, _END = "{start:DateTime64(3, 'UTC')}", "{end:DateTime64(3, 'UTC')}"
+_OF_DAYS = f"impression_timestamp >= {_START} AND impression_timestamp < {_END}"
+_EVENTS = f"SELECT user_id, session_key, 1 AS has_event FROM playback_events WHERE {_OF_DAYS}"
+_ROWS = f"SELECT user_id, session_key, 0 AS has_event FROM int_session_states WHERE hour >= {_START} AND hour < {_END}"
 _SESSIONS = f"""
     SELECT user_id, session_key, max(has_event) AS has_event FROM ({_EVENTS} UNION ALL {_ROWS})
     GROUP BY user_id, session_key
@@ -51,6 +48,35 @@ class Asked:
     sessions: int
     vanished: int
 
+    def __add__(self, other: "Asked") -> "Asked":
+        return Asked(
+            self.events + other.events, self.sessions + other.sessions, self.vanished + other.vanished
+        )
+
+
+def portions(
+    client: "Client", start: datetime, end: datetime, *, most_events: int = MOST_EVENTS
+) -> list[tuple[datetime, datetime]]:
+    """The days from `start` to before `end` in turns of consecutive days, each of at most `most_events` deliveries or
+    of one day: what is built at once must fit in memory."""
+    counted = client.query(
+        f"SELECT toDate(impression_timestamp) AS day, count() FROM playback_events WHERE {_OF_DAYS} GROUP BY day",
+        parameters={"start": _instant(start), "end": _instant(end)},
+    ).result_rows
+    events = {day: int(count) for day, count in counted}
+    turns: list[tuple[datetime, datetime]] = []
+    held = 0
+    for number in range((end - start).days):
+        day = start + timedelta(days=number)
+        here = events.get(day.date(), 0)
+        if turns and held + here <= most_events:
+            turns[-1] = (turns[-1][0], day + timedelta(days=1))
+            held += here
+        else:
+            turns.append((day, day + timedelta(days=1)))
+            held = here
+    return turns
+
 
 def ask_for_days(client: "Client", start: datetime, end: datetime) -> Asked:
     """Put the days from `start` to before `end` (UTC, by `impression_timestamp`) and their sessions into the journal.
@@ -71,7 +97,7 @@ def ask_for_days(client: "Client", start: datetime, end: datetime) -> Asked:
 
     run(
         f"INSERT INTO activity_inbox (model, activity_date) SELECT {_DAILY_TABLES}, "
-        "addDays(toDate32({start:DateTime64(3, 'UTC')}), number) FROM numbers({days:UInt32})"
+        f"addDays(toDate32({_START}), number) FROM numbers({{days:UInt32}})"
     )
     vanished = number(f"SELECT count() FROM ({_VANISHED})")
     if vanished:

@@ -12,7 +12,7 @@ import dagster as dg
 import psycopg2
 import pytest
 
-from ingestion.rebuild import Asked, NoSessionsYetError, ask_for_days
+from ingestion.rebuild import Asked, NoSessionsYetError, ask_for_days, portions
 from ingestion.schema import bootstrap
 from orchestration.dbt import PROJECT_DIR, dbt_resource, variables
 from orchestration.defs.backfill import rebuilt_days_from
@@ -130,6 +130,20 @@ def test_several_days_can_be_asked_for_at_once_also_such_without_events(
     assert rows(warehouse) == whole
 
 
+def test_what_is_built_at_once_is_bounded_by_events_but_at_least_a_day(
+    warehouse: Warehouse, whole: dict
+) -> None:
+    """6, 15, 15 and 9 events on the days 0 to 3."""
+
+    def turns(most: int) -> list[tuple[int, int]]:
+        found = portions(warehouse.client, day(-1), day(5), most_events=most)
+        return [((start - day(0)).days, (end - day(0)).days) for start, end in found]
+
+    assert turns(1000) == [(-1, 5)]
+    assert turns(21) == [(-1, 2), (2, 3), (3, 5)]
+    assert turns(5) == [(-1, 0), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+
 def test_the_asset_rebuilds_its_partition_and_says_what_it_did(warehouse: Warehouse, whole: dict) -> None:
     resources = {"dbt": dbt_resource(warehouse.settings), "stores": Stores()}
     partition = day(1).date().isoformat()
@@ -137,7 +151,13 @@ def test_the_asset_rebuilds_its_partition_and_says_what_it_did(warehouse: Wareho
         done = dg.materialize([REBUILT_DAYS], partition_key=partition, resources=resources, instance=instance)
     [event] = done.get_asset_materialization_events()
     said = {name: entry.value for name, entry in event.materialization.metadata.items()}
-    assert said == {"days": 1, "events": 15, "sessions": 8, "sessions without events, removed": 0}
+    assert said == {
+        "days": 1,
+        "events": 15,
+        "sessions": 8,
+        "sessions without events, removed": 0,
+        "builds": 1,
+    }
     assert rows(warehouse) == whole
 
 
