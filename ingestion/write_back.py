@@ -167,6 +167,9 @@ def _update(connection: "Connection", what: WriteBack, first: int, end: int) -> 
     """Write the changes numbered from `first` to before `end`; rows rewritten."""
     assign = ", ".join(f"{name} = c.{name}" for name in what.columns)
     current, wanted = (", ".join(f"{side}.{name}" for name in what.columns) for side in ("t", "c"))
+    # By key, row by row: a hash join would read the whole table for every batch, twice.
+    connection.execute(text("SET LOCAL enable_hashjoin = off"))
+    connection.execute(text("SET LOCAL enable_mergejoin = off"))
     taken = connection.execute(
         text(
             f"WITH taken AS MATERIALIZED (SELECT c.* FROM changes AS c JOIN {what.table} AS t "
