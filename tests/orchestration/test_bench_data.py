@@ -17,10 +17,10 @@ from orchestration.bench.data.report import Figures
 from orchestration.bench.data.training import Training
 from stack.settings import Settings
 
-INCREMENT = Increment(events=350_000, sessions=70_000, model_s=2.5, command_s=6.0, peak_gb=1.5)
+INCREMENT = Increment(events=350_000, sessions=70_000, model_s=2.5, command_s=6.0, cpu_s=4.0, peak_gb=1.5)
 SIZE = Size(
     events=10_000_000, sessions=2_000_000, bytes_per_event=32.0, bytes_per_session=66.0, generated_s=9.0,
-    sessions_s=6.0, sessions_command_s=11.0, sessions_peak_gb=1.5,
+    sessions_s=6.0, sessions_command_s=11.0, sessions_cpu_s=11.0, sessions_peak_gb=1.5,
     daily_tables_s=2.0, daily_tables_peak_gb=1.0, increment=INCREMENT,
     late=INCREMENT,
 )  # fmt: skip
@@ -28,9 +28,9 @@ FIGURES = Figures(
     machine="2 cores, 25 GB of memory, Linux x86_64",
     sizes=[SIZE, replace(SIZE, events=FULL, sessions=20_000_000, sessions_s=60.0)],
     daily_step=DailyStep(
-        30, 600_000_000, 30_000_000, 3_000_000, 6.5, {"user_features": 60.0}, 100.0, 105.0, 5.0
+        30, 600_000_000, 30_000_000, 3_000_000, 6.5, {"user_features": 60.0}, 100.0, 105.0, 180.0, 5.0
     ),
-    training=Training(19_000_000, {"user_features_hourly": 90.0}, 200.0, 60.0, 260.0, 6.0, 1.5),
+    training=Training(19_000_000, {"user_features_hourly": 90.0}, 200.0, 60.0, 260.0, 400.0, 6.0, 1.5),
     total_s=1200.0,
 )
 
@@ -62,6 +62,7 @@ def test_a_small_run_measures_every_stage_and_is_gone_afterwards(
     }
     assert 15_000 < figures.training.interactions < size.sessions + 1_800
     assert all(value > 0 for value in figures.headline().values())
+    assert size.sessions_cpu_s > 0
     assert not settings.home.exists()
 
     json.dumps(figures.as_json())

@@ -30,6 +30,7 @@ class DailyStep:
     models_s: dict[str, float]
     seconds: float
     command_s: float
+    cpu_s: float
     peak_gb: float
 
 
@@ -39,6 +40,7 @@ def measure_daily_step(stores: Stores, plan: Plan) -> DailyStep:
     Raises `WrongFeaturesError` unless users and videos both count every session of the window.
     """
     insert_days_before(stores, plan.users, plan.videos)
+    stores.settle()
     with Meter(stores.clickhouse) as meter:
         run = dbt_run(stores.settings, "--select", *MODELS)
     sessions, user_days = stores.row("SELECT sum(sessions), count() FROM int_daily_user_activity")
@@ -58,6 +60,7 @@ def measure_daily_step(stores: Stores, plan: Plan) -> DailyStep:
         models_s={name: seconds for name, seconds in run.models_s.items() if name in MODELS},
         seconds=run.seconds(*MODELS),
         command_s=run.command_s,
+        cpu_s=meter.cpu_s,
         peak_gb=meter.peak_gb,
     )
 

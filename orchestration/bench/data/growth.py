@@ -1,6 +1,5 @@
 """One size of the platform: its events made, its sessions and daily tables built in full, and two increments on top."""
 
-import time
 from dataclasses import dataclass
 
 from orchestration.bench.data import generate, increments
@@ -12,7 +11,6 @@ from orchestration.bench.data.stores import Stores
 
 SLICE = 2_000_000
 """Plays an insert: how much is generated at once."""
-SETTLE_S = 120
 DAILY_TABLES = ("int_session_changes", "int_daily_user_activity", "int_daily_video_activity")
 
 
@@ -27,6 +25,7 @@ class Size:
     generated_s: float
     sessions_s: float
     sessions_command_s: float
+    sessions_cpu_s: float
     sessions_peak_gb: float
     daily_tables_s: float
     daily_tables_peak_gb: float
@@ -37,7 +36,7 @@ class Size:
 def measure_size(stores: Stores, plan: Plan, events: int) -> Size:
     """Add events up to `events`; everything is built anew from all there are."""
     generated_s = _grow(stores, plan, events)
-    _settle(stores)
+    stores.settle()
     bytes_per_event = _bytes_per_row(stores, "playback_events")
     with Meter(stores.clickhouse) as sessions_meter:
         sessions = dbt_run(stores.settings, *increments.SESSIONS, "--full-refresh")
@@ -60,6 +59,7 @@ def measure_size(stores: Stores, plan: Plan, events: int) -> Size:
         generated_s=generated_s,
         sessions_s=sessions.seconds("int_session_states"),
         sessions_command_s=sessions.command_s,
+        sessions_cpu_s=sessions_meter.cpu_s,
         sessions_peak_gb=sessions_meter.peak_gb,
         daily_tables_s=daily.seconds(*DAILY_TABLES),
         daily_tables_peak_gb=daily_meter.peak_gb,
@@ -79,13 +79,6 @@ def _grow(stores: Stores, plan: Plan, events: int) -> float:
             generate.insert_day(stores, play, plays, plan.videos)
             play += plays
     return round(meter.seconds, 1)
-
-
-def _settle(stores: Stores) -> None:
-    """Wait until the parts of the load are merged: in production they come over a day, not within two minutes."""
-    deadline = time.monotonic() + SETTLE_S
-    while stores.value("SELECT count() FROM system.merges") and time.monotonic() < deadline:
-        time.sleep(0.5)
 
 
 def _bytes_per_row(stores: Stores, table: str) -> float:

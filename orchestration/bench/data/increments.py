@@ -70,12 +70,16 @@ class WrongSessionsError(Exception):
 
 @dataclass(frozen=True)
 class Increment:
-    """What arrived, and what it took to have it in the sessions. `model_s` is int_session_states with its hooks."""
+    """What arrived, and what it took to have it in the sessions.
+
+    `model_s` is int_session_states with its hooks; `cpu_s` is ClickHouse's, as everywhere.
+    """
 
     events: int
     sessions: int
     model_s: float
     command_s: float
+    cpu_s: float
     peak_gb: float
 
 
@@ -116,6 +120,7 @@ def build_increment(stores: Stores, events_before: int, new_sessions: int) -> In
         sessions=touched,
         model_s=run.seconds("int_session_states"),
         command_s=run.command_s,
+        cpu_s=meter.cpu_s,
         peak_gb=meter.peak_gb,
     )
 

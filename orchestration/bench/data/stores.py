@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 NEEDED = ("clickhouse", "postgres")
+SETTLE_S = 120
 
 
 class StoreDidNotStartError(Exception):
@@ -43,6 +44,12 @@ class Stores:
 
     def row(self, sql: str, **parameters: Any) -> tuple[Any, ...]:
         return tuple(self.client.query(sql, parameters=parameters).result_rows[0])
+
+    def settle(self) -> None:
+        """Wait until what was loaded is merged: in production it comes over a day or a month, not within minutes."""
+        deadline = time.monotonic() + SETTLE_S
+        while self.value("SELECT count() FROM system.merges") and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Training:
     tables_s: float
     write_s: float
     seconds: float
+    cpu_s: float
     peak_gb: float
     folder_gb: float
 
@@ -36,6 +37,7 @@ def measure_training_set(stores: Stores) -> Training:
         tables_s=round(tables.seconds, 1),
         write_s=round(writing.seconds, 1),
         seconds=round(tables.seconds + writing.seconds, 1),
+        cpu_s=round(tables.cpu_s + writing.cpu_s, 1),
         peak_gb=max(tables.peak_gb, writing.peak_gb),
         folder_gb=round(sum(f.stat().st_size for f in settings.training_set_dir.iterdir()) / 1e9, 3),
     )
