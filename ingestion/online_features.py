@@ -54,10 +54,12 @@ def publish_user_features(settings: Settings, *, progress: Progress = silent) ->
     """Write every row of `user_features`: a JSON object of its columns, times in ISO 8601, UTC.
 
     `watched_video_ids` is null for users with more than `MAX_WATCHED`; `unique_videos_watched` has their number. Users
-    that are no longer in the table expire. Raises `StoreUnreachableError`, or `StoreRefusedError` if Redis is full."""
+    that are no longer in the table expire. Raises `StoreUnreachableError`, or `StoreRefusedError` if Redis is full, also
+    if it makes room by dropping keys: those that expire first go first, the context of sessions."""
     started = time.monotonic()
     users = without_list = size = 0
     with _redis(settings) as redis:
+        dropped = _dropped(redis)
         for batch in _batches(settings):
             pipeline = redis.pipeline(transaction=False)
             for row in batch:
@@ -69,8 +71,17 @@ def publish_user_features(settings: Settings, *, progress: Progress = silent) ->
                 size += len(value)
             pipeline.execute()
             users += len(batch)
+            if _dropped(redis) > dropped:
+                raise StoreRefusedError(
+                    f"Redis has no room for the online copy: it drops keys since {users:,} users"
+                )
             progress(f"{users:,} users online")
     return OnlineReport(users, without_list, size, time.monotonic() - started)
+
+
+def _dropped(redis: "Redis") -> int:
+    """Keys that Redis has dropped for want of memory since it started."""
+    return int(redis.info("stats")["evicted_keys"])  # type: ignore[index]
 
 
 @contextmanager

@@ -106,6 +106,23 @@ def test_any_id_has_a_key_of_its_own_and_more_than_a_batch_is_written(
     assert said(online, "4499")["user_id"] == "4499"
 
 
+def test_it_stops_before_it_drives_everything_else_out_of_redis(
+    stores: Settings, client: Client, online: Redis
+) -> None:
+    client.command(
+        "INSERT INTO user_features (user_id, as_of, gender) "
+        "SELECT toString(number), now64(3), repeat('x', 2000) FROM numbers(20000)"
+    )
+    online.config_set("maxmemory", int(online.info("memory")["used_memory"]) + 10_000_000)  # type: ignore[index]
+    online.config_set("maxmemory-policy", "volatile-ttl")
+    try:
+        with pytest.raises(StoreRefusedError, match="no room"):
+            publish_user_features(stores)
+    finally:
+        online.config_set("maxmemory", 0)
+    assert 0 < online.dbsize() < 8000  # type: ignore[operator]
+
+
 def test_a_redis_that_is_down_or_full_is_named(stores: Settings, client: Client, online: Redis) -> None:
     add(client, "u1")
     [port] = free_ports(1)

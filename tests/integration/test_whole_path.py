@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from orchestration.graphql import UNFINISHED, DagsterClient
 from orchestration.progress import patiently
@@ -71,7 +72,7 @@ def test_every_impression_is_one_session_and_no_millisecond_is_lost(demo: Demo) 
 
 def test_every_asset_is_fresh_and_every_check_passed(demo: Demo, dagster: DagsterClient) -> None:
     states = dagster.assets()
-    assert len(states) == 19
+    assert len(states) >= 29
     assert {s.stale for s in states} == {"FRESH"}
     failed = dagster._call(
         """{ assetNodes { assetChecksOrError { ... on AssetChecks { checks { name
@@ -86,6 +87,66 @@ def test_every_asset_is_fresh_and_every_check_passed(demo: Demo, dagster: Dagste
     assert len(latest) >= 25
     # Random people over two random weeks may look as if they drifted; every other check must hold.
     assert {n: s for n, s in latest.items() if s != "SUCCEEDED" and n != "behaviour_has_not_drifted"} == {}
+
+
+def test_what_the_warehouse_found_out_is_in_postgres_and_redis(demo: Demo) -> None:
+    from stack.clients import postgres_engine, redis_client
+
+    settings = demo.settings
+    client = clickhouse_client(settings)
+    scores = dict(client.query("SELECT user_id, engagement_score FROM user_engagement").result_rows)
+    videos = client.query(
+        "SELECT video_id, is_trending, plays_cumulative, likes_cumulative FROM trending_videos"
+    ).result_rows
+    client.close()
+    engine = postgres_engine(settings)
+    with engine.connect() as connection:
+        users = connection.execute(text("SELECT user_id, engagement_score FROM users")).all()
+        stored = connection.execute(
+            text("SELECT video_id, is_trending, view_count, like_count FROM videos")
+        ).all()
+    engine.dispose()
+    assert {user: score for user, score in users} == {user: scores.get(user, 0) for user, _ in users}
+    assert {tuple(row) for row in stored} >= {tuple(row) for row in videos}
+    assert any(score > 0 for score in scores.values())
+    redis = redis_client(settings)
+    online = [json.loads(redis.get(f"user_features:{user}") or "null") for user, _ in users]  # type: ignore[arg-type]
+    redis.close()
+    assert {row["user_id"]: row["engagement_score"] for row in online} == {
+        user: scores.get(user) for user, _ in users
+    }
+
+
+def test_a_backfill_of_days_repairs_them_and_changes_nothing_else(demo: Demo, dagster: DagsterClient) -> None:
+    settings = demo.settings
+    fingerprint = "SELECT sum(cityHash64(tuple(*))) FROM int_session_states"
+    before = scalar(settings, fingerprint)
+    client = clickhouse_client(settings)
+    client.command(
+        "ALTER TABLE int_session_states UPDATE num_likes = 77 WHERE toDate(hour) = '2022-04-28'",
+        settings={"mutations_sync": 2},
+    )
+    client.close()
+    assert scalar(settings, fingerprint) != before
+    launched = dagster._call(
+        """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+             __typename ... on LaunchBackfillSuccess { backfillId } } }""",
+        params={
+            "assetSelection": [{"path": ["rebuilt_days"]}],
+            "partitionNames": ["2022-04-27", "2022-04-28", "2022-04-29"],
+            "tags": [],
+        },
+    )["launchPartitionBackfill"]
+    query = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+                 ... on PartitionBackfill { status runs(limit: 9) { status } } } }"""
+    deadline = time.monotonic() + 300
+    while (found := dagster._call(query, id=launched["backfillId"])["partitionBackfillOrError"])[
+        "status"
+    ] == "REQUESTED":
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    assert (found["status"], found["runs"]) == ("COMPLETED_SUCCESS", [{"status": "SUCCESS"}])
+    assert scalar(settings, fingerprint) == before
 
 
 def test_the_demo_again_does_nothing_and_doubles_nothing(demo: Demo) -> None:
