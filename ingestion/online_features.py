@@ -54,8 +54,8 @@ def publish_user_features(settings: Settings, *, progress: Progress = silent) ->
     """Write every row of `user_features`: a JSON object of its columns, times in ISO 8601, UTC.
 
     `watched_video_ids` is null for users with more than `MAX_WATCHED`; `unique_videos_watched` has their number. Users
-    that are no longer in the table expire. Raises `StoreUnreachableError`, or `StoreRefusedError` if Redis is full, also
-    if it makes room by dropping keys: those that expire first go first, the context of sessions."""
+    that are no longer in the table expire. Raises `StoreUnreachableError`, or `StoreRefusedError` if Redis is full,
+    also if it makes room by dropping keys: those that expire first go first, the context of sessions."""
     started = time.monotonic()
     users = without_list = size = 0
     with _redis(settings) as redis:

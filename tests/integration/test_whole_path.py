@@ -106,7 +106,7 @@ def test_what_the_warehouse_found_out_is_in_postgres_and_redis(demo: Demo) -> No
             text("SELECT video_id, is_trending, view_count, like_count FROM videos")
         ).all()
     engine.dispose()
-    assert {user: score for user, score in users} == {user: scores.get(user, 0) for user, _ in users}
+    assert {row[0]: row[1] for row in users} == {user: scores.get(user, 0) for user, _ in users}
     assert {tuple(row) for row in stored} >= {tuple(row) for row in videos}
     assert any(score > 0 for score in scores.values())
     redis = redis_client(settings)
