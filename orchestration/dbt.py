@@ -69,15 +69,20 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     return DbtCliResource(project_dir=dbt_project(settings))
 
 
-def variables(settings: Settings) -> list[str]:
-    """The arguments that hand the settings to dbt."""
-    return ["--vars", json.dumps({"feature_window_days": settings.feature_window_days})]
+def variables(settings: Settings, more: Mapping[str, object] | None = None) -> list[str]:
+    """The arguments that hand the settings to dbt, and `more`."""
+    return ["--vars", json.dumps({"feature_window_days": settings.feature_window_days, **(more or {})})]
 
 
-def build(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[object]:
+def build(
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    stores: Stores,
+    more_variables: Mapping[str, object] | None = None,
+) -> Iterator[object]:
     """`dbt build` of what the run selected of an op's models and tests; what was built says how many rows it has."""
     # Unit tests judge the SQL, not the data: they belong to `make test`.
-    arguments = ["build", "--exclude-resource-type", "unit_test", *variables(stores.settings)]
+    arguments = ["build", "--exclude-resource-type", "unit_test", *variables(stores.settings, more_variables)]
     uncounted = views(stores.settings) - COUNTED_VIEWS
     for event in dbt.cli(arguments, context=context).stream():
         yield with_row_count(event, stores, uncounted)

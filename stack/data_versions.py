@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +84,13 @@ def track(
     remote: str | None = None,
     *,
     push: bool = True,
+    provenance: Mapping[str, str] | None = None,
     wait_s: float = LOCK_WAIT_S,
 ) -> DataVersion:
     """Record what is in `directory` as a version and send it to the remote (its URL; the object store's by default).
 
-    `directory` lies in the home. Unchanged content gives the same hash and sends nothing.
+    `directory` lies in the home. Unchanged content gives the same hash and sends nothing. `provenance` says who made it
+    (commit, run, time): it goes into DVC's pointer, beside the hash and not into it.
     Raises `DataVersionError`, `DataVersionBusyError`, `PushError`.
     """
     from dvc.exceptions import DvcException
@@ -111,6 +113,8 @@ def track(
             raise DataVersionError(
                 f"{directory} has {files} files, DVC sees {out.meta.nfiles}: check .dvcignore"
             )
+        if provenance:
+            _annotate(_pointer(directory), provenance)
         if push:
             try:
                 _waiting(repo, lambda: repo.push(targets=[str(directory)], remote=REMOTE), wait_s)
@@ -118,6 +122,12 @@ def track(
                 url = remote or remote_url(settings)
                 raise PushError(f"{out.hash_info.value} did not reach {url}: {_cause(error)}") from error
         return DataVersion(out.hash_info.value, directory, out.meta.size or 0, files, push)
+
+
+def provenance_of(directory: Path) -> dict[str, str]:
+    """What `track` was told of who made the version in `directory`; empty if nothing."""
+    pointer = _pointer(directory.absolute())
+    return dict(yaml.safe_load(pointer.read_text()).get("meta") or {}) if _is_pointer(pointer) else {}
 
 
 def checkout(settings: Settings, version: str, directory: Path, *, wait_s: float = LOCK_WAIT_S) -> Path:
@@ -218,16 +228,27 @@ def _open(root: Path) -> Iterator["Repo"]:
 
 def _add(repo: "Repo", directory: Path) -> list[Any]:
     """`dvc add`; a pointer cut short by a killed process is written anew, since the folder says it all."""
-    pointer = directory.with_name(f"{directory.name}.dvc")
+    pointer = _pointer(directory)
     if pointer.exists() and not _is_pointer(pointer):
         pointer.unlink()
     return repo.add([str(directory)])
 
 
+def _pointer(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.dvc")
+
+
+def _annotate(pointer: Path, provenance: Mapping[str, str]) -> None:
+    """The pointer's `meta`, which DVC keeps for its users."""
+    content = yaml.safe_load(pointer.read_text())
+    content["meta"] = dict(provenance)
+    _write(pointer, yaml.safe_dump(content, sort_keys=False))
+
+
 def _is_pointer(path: Path) -> bool:
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
         return False
     return isinstance(content, dict) and bool(content.get("outs"))
 

@@ -12,6 +12,7 @@ from orchestration.automation import (
     decide_retraining,
 )
 from orchestration.defs.backfill import BACKFILL
+from orchestration.defs.data_quality import FEATURE_CHECKS
 from orchestration.metadata import latest_metadata
 from orchestration.resources import Stores
 from stack.settings import Settings
@@ -41,7 +42,7 @@ ingestion_job = dg.define_asset_job(
 )
 training_job = dg.define_asset_job(
     "training_job",
-    selection=groups("training", "serving"),
+    selection=groups("training", "serving") | FEATURE_CHECKS,
     description="A training set of what the warehouse holds, models, judgement, registration, a served bundle.",
 )
 serving_job = dg.define_asset_job(

@@ -1,59 +1,91 @@
-"""The training set: a window of interactions as parquet, versioned by DVC, validated before anything trains on it."""
+"""The training set: interactions beside what was known at their hour, as parquet, versioned by DVC, validated first."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import MetadataValue
+from dagster_dbt import DbtCliResource, dbt_assets
 
-from data_quality.training_set import (
-    data_clock,
-    fetch_catalogue,
-    fetch_interactions,
-    fetch_met,
-    write_training_set,
-)
+from data_quality.training_set import MIN_WATCH_TIME_RATIO, export_training_set
 from orchestration.code_versions import code_version
+from orchestration.dbt import RETRY, ReelgraphTranslator, build, dbt_manifest
 from orchestration.metadata import markdown_table
-from orchestration.pools import MODELS
+from orchestration.pools import MODELS, WAREHOUSE
 from orchestration.records import TrainingSet
 from orchestration.resources import Stores
+from stack.settings import Settings, load_settings
 
-MIN_WATCH_TIME_RATIO = 0.1  # contract R4
+SELECTOR = "training_models"
+
+
+@dg.definitions
+def training_tables() -> dg.Definitions:
+    """The point-in-time features: dbt models that only a training set needs."""
+    models = dbt_assets(
+        manifest=dbt_manifest(load_settings()),
+        selector=SELECTOR,
+        name=SELECTOR,
+        dagster_dbt_translator=ReelgraphTranslator(),
+        pool=WAREHOUSE,
+        retry_policy=RETRY,
+    )(build_training_models)
+    return dg.Definitions(
+        assets=[models, training_set], asset_checks=[training_set_is_valid, training_rows_never_see_the_future]
+    )
+
+
+def build_training_models(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
+) -> Iterator[object]:
+    yield from build(context, dbt, stores, training_variables(stores.settings))
+
+
+def training_variables(settings: Settings) -> dict[str, object]:
+    """The dbt variables of a training set: its window and its filter (contract R4)."""
+    return {
+        "training_window_days": settings.training_window_days,
+        "training_min_watch_time_ratio": MIN_WATCH_TIME_RATIO,
+    }
 
 
 @dg.asset(
     group_name="training",
     kinds={"parquet", "dvc"},
     owners=["team:ml"],
-    deps=["interactions", "stg_videos"],
+    deps=[
+        "training_interactions",
+        "user_features_hourly",
+        "video_features_hourly",
+        "watch_sessions",
+        "stg_videos",
+    ],
     code_version=code_version(
-        "data_quality/training_set.py", "data_quality/windows.py", "stack/data_versions.py"
+        "data_quality/training_set.py",
+        "data_quality/training_rows.py",
+        "data_quality/training_set_schema.py",
+        "data_quality/windows.py",
+        "stack/data_versions.py",
     ),
     pool=MODELS,
 )
 def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output[TrainingSet]:
-    """Interactions of the last 90 days with a watch-time ratio above 0.1 (R4) and the catalogue they refer to.
+    """Interactions of the last 90 days with a watch-time ratio above 0.1 (R4), each with the features of its user and
+    video as they stood at the start of its hour, and the catalogue they refer to.
 
     One folder, tracked by DVC as one version; the hash travels to MLflow and into the bundle."""
+    from serving.code_version import code_version as commit_of_code
     from stack.data_versions import track
 
     settings = stores.settings
     with stores.clickhouse() as client:
-        as_of = data_clock(client)
-        interactions = fetch_interactions(
-            client, as_of=as_of, window_days=settings.training_window_days, min_ratio=MIN_WATCH_TIME_RATIO
-        )
-        catalogue = fetch_catalogue(client)
-        met = fetch_met(client, as_of=as_of)
-    meta = write_training_set(
-        settings.training_set_dir,
-        interactions,
-        catalogue,
-        met=met,
-        as_of=as_of,
-        window_days=settings.training_window_days,
-        min_ratio=MIN_WATCH_TIME_RATIO,
-        seed=settings.seed,
-    )
-    version = track(settings, settings.training_set_dir)
+        meta = export_training_set(client, settings.training_set_dir, seed=settings.seed)
+    made = {
+        "git_commit": str(commit_of_code().git_commit),
+        "dagster_run_id": context.run_id,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    version = track(settings, settings.training_set_dir, provenance=made)
     context.log.info(f"{meta['rows']} rows, version {version.hash}")
     record = TrainingSet(path=settings.training_set_dir, dvc_hash=version.hash, meta=meta)
     return dg.Output(
@@ -62,6 +94,8 @@ def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output
         metadata={
             "dagster/row_count": int(meta["rows"]),
             "dvc hash": version.hash,
+            "in the remote": version.pushed,
+            "git commit": made["git_commit"],
             "as of": str(meta["as_of"]),
             "path": MetadataValue.path(str(settings.training_set_dir)),
             "window": f"{meta['window_start']} .. {meta['as_of']}",
@@ -75,15 +109,30 @@ def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output
     blocking=True,
     description="Great Expectations: types, ranges, window, uniqueness. A failing set trains nothing.",
 )
-def training_set_is_valid(training_set: TrainingSet) -> dg.AssetCheckResult:
+def training_set_is_valid(training_set: TrainingSet, stores: Stores) -> dg.AssetCheckResult:
     from data_quality.expectations import validate_training_set
 
-    report = validate_training_set(training_set.path)
+    report = validate_training_set(training_set.path, docs=stores.settings.home / "data_docs")
+    pages = {"data docs": MetadataValue.path(str(report.data_docs))} if report.data_docs else {}
     return dg.AssetCheckResult(
         passed=report.success,
         metadata={
             "expectations": report.evaluated,
             "warnings": len(report.warnings),
             "result": MetadataValue.md(report.to_markdown()),
+            **pages,
         },
     )
+
+
+@dg.asset_check(
+    asset="training_interactions",
+    blocking=True,
+    pool=WAREHOUSE,
+    description="Events planted after a cut, in a copy of real ones, change no row before it: by the real models.",
+)
+def training_rows_never_see_the_future(stores: Stores) -> dg.AssetCheckResult:
+    from data_quality.planted_future import planted_future
+
+    result = planted_future(stores.settings)
+    return dg.AssetCheckResult(passed=result.passed, metadata=result.metadata())

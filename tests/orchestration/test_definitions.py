@@ -16,9 +16,7 @@ from orchestration.dbt import dbt_manifest
 from orchestration.definitions import definitions
 from stack.settings import load_settings
 nodes = dbt_manifest(load_settings())["nodes"]
-# Those of the training set are built with it (defs/training_set.py).
-training = {name for name, node in nodes.items() if "training" in node["tags"]}
-nodes_of_dbt = [node for name, node in nodes.items() if not training & {name, *node["depends_on"]["nodes"]}]
+nodes_of_dbt = list(nodes.values())
 repository = definitions().get_repository_def()
 graph = repository.asset_graph
 assets = [graph.get(key) for key in graph.get_all_asset_keys() if graph.get(key).is_materializable]
@@ -72,6 +70,7 @@ def test_the_stages_are_the_groups(location: dict) -> None:
             *("user_scores", "video_counters", "online_features"),
         },
         "training": {
+            *("training_interactions", "user_features_hourly", "video_features_hourly"),
             *("training_set", "svd_model", "two_tower_model", "popularity_model"),
             *("model_evaluation", "registered_models"),
         },
@@ -88,7 +87,10 @@ def test_every_asset_says_what_it_is_and_whose(location: dict, attribute: str) -
 def test_the_graph_runs_from_events_to_the_feed(location: dict) -> None:
     parents = {name: asset["parents"] for name, asset in location["assets"].items()}
     assert parents["stg_playback_events"] == ["playback_events"]
-    assert parents["training_set"] == ["interactions", "stg_videos"]
+    assert parents["training_set"] == [
+        *("stg_videos", "training_interactions", "user_features_hourly"),
+        *("video_features_hourly", "watch_sessions"),
+    ]
     assert parents["two_tower_model"] == ["training_set"]
     assert "model_evaluation" in parents["registered_models"]
     assert parents["serving_bundle"] == ["registered_models", "stg_videos", "watch_sessions"]
@@ -99,7 +101,12 @@ def test_dbt_tests_and_validations_are_checks_and_one_of_them_blocks_training(lo
         location["checks"]
     )
     assert len(location["checks"]) >= 25
-    assert "training_set_is_valid" in location["blocking"]
+    assert {
+        *("training_set_is_valid", "training_rows_never_see_the_future", "watch_sessions_are_valid"),
+        *("playback_events_are_valid", "user_features_are_valid", "video_features_are_valid"),
+    } <= set(location["blocking"])
+    # Judged again before a training, whoever built them.
+    assert "watch_sessions.watch_sessions_are_valid" in location["checks_of_jobs"]["training_job"]
 
 
 def test_there_is_a_job_for_all_and_one_a_stage(location: dict) -> None:
@@ -121,7 +128,9 @@ def test_every_data_test_is_a_check_and_runs_as_often_as_its_table_allows(locati
     }
     assert set(location["dbt_tests"]) <= {c.split(".")[1] for c in location["checks"]}
     assert checks["sessions_job"] == checks["online_features_job"] == []
-    assert set(checks["data_tests_job"]) == of_features
+    of_events = {"playback_events.playback_events_are_valid", "playback_events.playback_events_has_no_anomaly"}
+    assert set(checks["data_tests_job"]) == of_features | of_events
+    assert of_events <= set(checks["features_job"])
     assert set(checks["everything_job"]) == set(location["checks"])
     hourly = set(checks["features_job"])
     assert {
@@ -139,7 +148,7 @@ def test_sessions_and_features_are_an_op_each_and_every_model_in_one(location: d
         *("int_session_events", "int_session_states", "stg_playback_events"),
         *("stg_users", "stg_videos", "watch_sessions"),
     ]
-    built = ops["session_models"] + ops["feature_models"]
+    built = ops["session_models"] + ops["feature_models"] + ops["training_models"]
     assert sorted(built) == sorted(location["dbt_models"])
 
 

@@ -20,6 +20,7 @@ from stack.data_versions import (
     PushError,
     checkout,
     prepare_repository,
+    provenance_of,
     remote_url,
     repository_root,
     track,
@@ -44,6 +45,16 @@ def fill(directory: Path, text: str) -> None:
 
 def content(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+def test_who_made_a_version_is_kept_beside_its_hash_not_in_it(home: Settings) -> None:
+    assert provenance_of(home.training_set_dir) == {}
+    first = track(home, home.training_set_dir, provenance={"git_commit": "abc", "made_at": "2026-01-01"})
+    assert provenance_of(home.training_set_dir) == {"git_commit": "abc", "made_at": "2026-01-01"}
+    again = track(home, home.training_set_dir, provenance={"git_commit": "def"})
+    assert again.hash == first.hash
+    assert provenance_of(home.training_set_dir) == {"git_commit": "def"}
+    assert track(home, home.training_set_dir).hash == first.hash
 
 
 def test_a_version_is_the_hash_of_names_and_contents(home: Settings, new_settings: NewSettings) -> None:
