@@ -8,6 +8,7 @@ from dagster import MetadataValue
 from dagster_dbt import DbtCliResource, dbt_assets
 
 from data_quality.training_set import MIN_WATCH_TIME_RATIO, export_training_set
+from data_quality.windows import iso_ms
 from orchestration.code_versions import code_version
 from orchestration.dbt import RETRY, ReelgraphTranslator, build, dbt_manifest
 from orchestration.metadata import markdown_table
@@ -31,7 +32,8 @@ def training_tables() -> dg.Definitions:
         retry_policy=RETRY,
     )(build_training_models)
     return dg.Definitions(
-        assets=[models, training_set], asset_checks=[training_set_is_valid, training_rows_never_see_the_future]
+        assets=[models, training_set],
+        asset_checks=[training_set_is_valid, training_rows_never_see_the_future],
     )
 
 
@@ -134,5 +136,22 @@ def training_set_is_valid(training_set: TrainingSet, stores: Stores) -> dg.Asset
 def training_rows_never_see_the_future(stores: Stores) -> dg.AssetCheckResult:
     from data_quality.planted_future import planted_future
 
-    result = planted_future(stores.settings)
-    return dg.AssetCheckResult(passed=result.passed, metadata=result.metadata())
+    found = planted_future(stores.settings)
+    return dg.AssetCheckResult(
+        passed=found.passed,
+        metadata={
+            "rows compared": found.rows,
+            "of them whole": found.whole_rows,
+            "users": found.users,
+            "cut": iso_ms(found.cut),
+            "as of": iso_ms(found.as_of),
+            "sessions planted in": found.sessions,
+            "planted": markdown_table([dict(found.planted)]),
+            "differences": found.differences,
+            **(
+                {"examples": MetadataValue.md("\n".join(f"- {x}" for x in found.examples))}
+                if found.examples
+                else {}
+            ),
+        },
+    )
