@@ -27,7 +27,8 @@ ORDER BY r.started_at, r.session_id, r.user_id, r.video_id
 SETTINGS join_use_nulls = 1
 """.replace(
     "{hours}",
-    "hour >= fromUnixTimestamp64Milli({{first_ms:Int64}}, 'UTC') AND hour < fromUnixTimestamp64Milli({{end_ms:Int64}}, 'UTC')",
+    "hour >= fromUnixTimestamp64Milli({{first_ms:Int64}}, 'UTC')"
+    " AND hour < fromUnixTimestamp64Milli({{end_ms:Int64}}, 'UTC')",
 ).format(
     columns=", ".join(
         [
@@ -41,8 +42,7 @@ SELECT video_id, ifNull(creator_id, '') AS creator_id, ifNull(title, '') AS titl
        ifNull(description, '') AS description, ifNull(category, '') AS category,
        ifNull(language, '') AS language, tags, duration_ms,
        toDateTime64(upload_time, 3, 'UTC') AS upload_time,
-       ifNull(thumbnail_url, '') AS thumbnail_url, ifNull(is_trending, 0) AS is_trending,
-       ifNull(view_count, 0) AS view_count, ifNull(like_count, 0) AS like_count
+       ifNull(thumbnail_url, '') AS thumbnail_url
 FROM stg_videos
 ORDER BY video_id
 """
@@ -58,6 +58,10 @@ ORDER BY user_id, video_id
 
 class TrainingSetEmptyError(Exception):
     """No interaction passes the window and the filter: there is nothing to train on."""
+
+
+class TrainingRowsChangedError(Exception):
+    """The training tables were built anew while they were read: what was read is no one set."""
 
 
 class NoEventsError(Exception):
@@ -117,9 +121,16 @@ def training_rows(client: "Client") -> TrainingRows:
 def stream_interactions(
     client: "Client", rows: TrainingRows, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[pa.Table]:
-    """The interactions beside what their user and video were at the start of their hour, in the set's order."""
+    """The interactions beside what their user and video were at the start of their hour, in the set's order.
+
+    Raises `TrainingRowsChangedError` at the end.
+    """
     for first_ms, end_ms in rows.chunks(chunk_rows):
         yield client.query_arrow(_ROWS, parameters={"first_ms": first_ms, "end_ms": end_ms})
+    if training_rows(client) != rows:
+        raise TrainingRowsChangedError(
+            "training_interactions was built anew while it was read: read it again"
+        )
 
 
 def stream_met(client: "Client", *, as_of: datetime) -> Iterator[pa.Table]:

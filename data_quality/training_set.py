@@ -122,9 +122,7 @@ def write_training_set(
         )
     schema = interactions_schema(interactions.schema)
     rows = normalised_interactions(interactions)
-    return _write(
-        directory, [rows], schema, catalogue, [normalised_met(met)], window, min_ratio, seed
-    )
+    return _write(directory, [rows], schema, catalogue, [normalised_met(met)], window, min_ratio, seed)
 
 
 def _write(
@@ -220,7 +218,9 @@ def _shaped(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema).replace_schema_metadata(None)
 
 
-def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, row_group: int = ROW_GROUP) -> int:
+def write_parquet(
+    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, row_group: int = ROW_GROUP
+) -> int:
     """Rows written. Every setting that shapes the bytes is named, so that only a new pyarrow can change them."""
     written = 0
     with pq.ParquetWriter(

@@ -6,11 +6,20 @@
 
 {#- A table of the journal: made by ingestion's schema, no part of the lineage. -#}
 {% macro journal(name) -%}
-  `{{ this.schema }}`.`{{ name }}`
+  `{{ target.schema if target is defined else this.schema }}`.`{{ name }}`
 {%- endmacro %}
 
 {% macro take_sessions() -%}
   alter table {{ journal('session_inbox') }} move partition tuple() to table {{ journal('touched_sessions') }}
+{%- endmacro %}
+
+{#- The sessions that the next run will rebuild, as a subquery. -#}
+{% macro waiting_sessions() -%}
+  (
+        select session_key from {{ journal('session_inbox') }}
+        union all
+        select session_key from {{ journal('touched_sessions') }}
+    )
 {%- endmacro %}
 
 {% macro forget_sessions() -%}
