@@ -1,6 +1,5 @@
 """What differs between the two worlds of `planted_future`, in the training rows of up to a moment."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +60,8 @@ class Comparison:
 
 def compare(client: "Client", cut: datetime, touched: set[tuple[str, str, str]]) -> Comparison:
     """Exactly what a training set reads, of the rows that began up to `cut`. Raises `TrainingSetEmptyError`."""
-    rows, cut_ms = training_rows(client), epoch_ms(cut)
-    found = Comparison(touched)
-    until = replace(rows, hours=tuple(hour for hour in rows.hours if hour[0] <= cut_ms))
-    for table in stream_interactions(client, until):
+    found, cut_ms = Comparison(touched), epoch_ms(cut)
+    for table in stream_interactions(client, training_rows(client)):
         found.add(table.filter(pc.less_equal(table["started_at"].cast(pa.int64()), cut_ms)))
     return found
 

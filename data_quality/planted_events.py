@@ -30,8 +30,9 @@ KINDS = (*LATE, REDELIVERY, NEW_SESSION, STRANGER)
 _HOUR_MS = 3_600_000
 _NEW_SESSION_EVENTS = (("view_start", 0), ("like", 2_000), ("view_end", 9_000))
 
-# Sessions that had begun before T, those that go on over it first. `near` are those of people and videos that were
-# about in T's hour before T: what is planted in that hour is what a feature that sees a bit too far sees.
+# Sessions that had begun before T, those that go on over it first: some that began in T's hour, some older ones `near`
+# to them (of the same people and videos), some others. What is planted near, and in that hour, is what a feature that
+# sees a bit too far sees.
 _SESSIONS = """
 WITH nearby AS (
     SELECT user_id, video_id FROM playback_events
@@ -42,7 +43,8 @@ WITH nearby AS (
 SELECT
     e.user_id, e.session_id, e.video_id,
     argMin(e.event_id, (e.impression_timestamp, e.event_id)) AS source,
-    e.user_id IN (SELECT nearby.user_id FROM nearby) OR e.video_id IN (SELECT nearby.video_id FROM nearby) AS near
+    e.user_id IN (SELECT nearby.user_id FROM nearby) OR e.video_id IN (SELECT nearby.video_id FROM nearby) AS near,
+    toUnixTimestamp64Milli(min(e.impression_timestamp)) >= {hour_ms:Int64} AS of_the_hour
 FROM playback_events AS e
 WHERE startsWith(e.user_id, 'b|')
 GROUP BY e.user_id, e.session_id, e.video_id
@@ -50,7 +52,7 @@ HAVING toUnixTimestamp64Milli(min(e.impression_timestamp)) < {cut_ms:Int64}
 ORDER BY
     toUnixTimestamp64Milli(max(e.impression_timestamp)) >= {cut_ms:Int64} DESC,
     cityHash64(e.session_id, {seed:UInt64}), e.user_id, e.session_id, e.video_id
-LIMIT {limit:UInt64} BY near
+LIMIT {limit:UInt64} BY near, of_the_hour
 """
 # Events of T or later, half of them of T's hour.
 _DELIVERED = """
@@ -118,9 +120,9 @@ def plant(
     soon_ms = min(hour_ms + _HOUR_MS, end_ms + 1)
     times = {"cut_ms": cut_ms, "end_ms": end_ms, "hour_ms": hour_ms, "soon_ms": soon_ms}
     each = max(events // len(KINDS), 1)
-    limits = {**times, "seed": seed, "limit": max(each // 2, 1)}
-    sessions = client.query(_SESSIONS, parameters=limits).result_rows
-    delivered = client.query(_DELIVERED, parameters=limits).result_rows
+    chosen = {**times, "seed": seed}
+    sessions = client.query(_SESSIONS, parameters={**chosen, "limit": max(each // 3, 1)}).result_rows
+    delivered = client.query(_DELIVERED, parameters={**chosen, "limit": max(each // 2, 1)}).result_rows
     planted = list(_planted(sessions, delivered, each, times, random.Random(seed)))  # noqa: S311 - no secret
     client.command(_PLAN)
     if planted:
@@ -143,7 +145,7 @@ def _planted(
 
     for kind in LATE if sessions else ():
         for turn in range(each):
-            user, session, video, source, near = sessions[turn % len(sessions)]
+            user, session, video, source, near, _ = sessions[turn % len(sessions)]
             position = 0 if kind == "seek" else rng.randrange(60_000)
             at = moment(bool(near) and turn // len(sessions) % 2 == 0)
             yield _Planted(kind, user, session, source, new_id(), user, session, video, kind, at, position)
@@ -153,7 +155,7 @@ def _planted(
         )
     for kind in (NEW_SESSION, STRANGER) if sessions else ():
         for turn in range(-(-each // len(_NEW_SESSION_EVENTS))):
-            user, session, video, source, near = sessions[-1 - turn % len(sessions)]
+            user, session, video, source, near, _ = sessions[-1 - turn % len(sessions)]
             who = user if kind == NEW_SESSION else f"b|planted|{turn}"
             began = moment(bool(near))
             for event_type, after in _NEW_SESSION_EVENTS:

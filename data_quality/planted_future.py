@@ -42,7 +42,7 @@ _TABLES = (
 )
 _SAMPLE = """
 CREATE TABLE sampled_users ENGINE = Memory AS
-SELECT DISTINCT user_id FROM {main}.playback_events
+SELECT DISTINCT user_id FROM {main}.training_interactions
 ORDER BY cityHash64(user_id, {{seed:UInt64}}), user_id LIMIT {{users:UInt64}}
 """
 # An event keeps its id: it is one by its id and its session's ids, and the ids order what happened at the same
@@ -75,9 +75,8 @@ _COPIES = (
 # that sees a bit too far.
 _CUT = """
 WITH starts AS (
-    SELECT toUnixTimestamp64Milli(impression_timestamp) AS ms FROM playback_events
-    WHERE startsWith(user_id, 'a|') AND event_type = 'view_start'
-      AND ms >= {end_ms:Int64} - {window_ms:Int64} AND ms < {end_ms:Int64}
+    SELECT toUnixTimestamp64Milli(started_at) AS ms FROM {main}.training_interactions
+    WHERE user_id IN (SELECT sampled_users.user_id FROM sampled_users)
 )
 SELECT quantileExact(0.9)(ms) + 1 FROM starts
 WHERE ms >= (SELECT quantileExact(0.25)(ms) FROM starts) AND ms <= (SELECT quantileExact(0.75)(ms) FROM starts)
@@ -117,13 +116,16 @@ def planted_future(
     """Whether events planted after a moment change a training row of before, among a sample of `users` users.
 
     `run_dbt(environment, arguments)` runs dbt, by default as a process. Reads the main database, writes only to one of
-    its own, which is gone afterwards. Raises `NoEventsError`, `TrainingSetEmptyError` if there is no row to compare,
-    `DbtRunFailedError`.
+    its own, which is gone afterwards. The sample is of users in the main training_interactions. Raises `NoEventsError`,
+    `TrainingSetEmptyError` if there is no row to compare, `DbtRunFailedError`.
     """
     with _scratch(settings) as scratch, closing(clickhouse_client(scratch)) as client:
-        sampled = _copy_worlds(client, str(clickhouse_parts(settings)["database"]), users, seed)
+        main = _quoted(str(clickhouse_parts(settings)["database"]))
+        sampled = _copy_worlds(client, main, users, seed)
+        if not sampled:
+            raise TrainingSetEmptyError("training_interactions has no row: nothing was watched in its window")
         end_ms = epoch_ms(data_clock(client))
-        cut_ms = _cut(client, end_ms, settings.training_window_days)
+        cut_ms = min(int(client.query(_CUT.format(main=main)).result_rows[0][0]), end_ms)
         kinds, touched = plant(client, cut_ms=cut_ms, end_ms=end_ms, events=events, seed=seed)
         _build(scratch, run_dbt or _dbt)
         cut, as_of = from_epoch_ms(cut_ms), from_epoch_ms(end_ms)
@@ -179,22 +181,12 @@ def _quoted(name: str) -> str:
 
 def _copy_worlds(client: "Client", main: str, users: int, seed: int) -> int:
     """How many users there were to sample. No materialized view: a first build reads all events, no inbox."""
-    main = _quoted(main)
     for table in _TABLES:
         client.command(f"CREATE TABLE {table} AS {main}.{table}")
     client.command(_SAMPLE.format(main=main), parameters={"seed": seed, "users": users})
     for copy in _COPIES:
         client.command(copy.format(main=main))
     return int(client.query("SELECT count() FROM sampled_users").result_rows[0][0])
-
-
-def _cut(client: "Client", end_ms: int, window_days: int) -> int:
-    """T, in epoch ms: no later than `end_ms`."""
-    parameters = {"end_ms": end_ms, "window_ms": window_days * 86_400_000}
-    rows = client.query(_CUT, parameters=parameters).result_rows
-    if not rows:
-        raise TrainingSetEmptyError(f"no sampled user began a video in {window_days} days before {end_ms}")
-    return int(rows[0][0])
 
 
 def _build(scratch: Settings, run_dbt: RunDbt) -> None:

@@ -33,7 +33,7 @@ MODELS = "models/training"
 def warehouse(
     clickhouse: Settings, postgres: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
-    """Five days of a few hundred simulated people; only the catalogue of them is built."""
+    """Five days of a few hundred simulated people, and their training rows."""
     with closing(
         psycopg2.connect(host="127.0.0.1", port=postgres.postgres_port, user="reelgraph", dbname="postgres")
     ) as server:
@@ -49,7 +49,7 @@ def warehouse(
     bootstrap(settings, collection=COLLECTION)
     made = Warehouse(settings, clickhouse_client(settings))
     load(settings, Simulator(scale=0.1))
-    made.dbt("run", "-s", "stg_users", "stg_videos", postgres_collection=COLLECTION)
+    made.dbt("run", "-s", "+tag:training", "stg_users", postgres_collection=COLLECTION)
     yield made
     made.client.close()
 
@@ -181,7 +181,7 @@ def empty(warehouse: Warehouse) -> Iterator[Warehouse]:
     url = warehouse.settings.clickhouse_url.replace(f"/{NAME}", f"/{name}")
     settings = warehouse.settings.model_copy(update={"clickhouse_url_override": url})
     with closing(clickhouse_client(settings)) as client:
-        for table in ("playback_events", "stg_users", "stg_videos", *JOURNAL):
+        for table in ("playback_events", "stg_users", "stg_videos", "training_interactions", *JOURNAL):
             client.command(f"CREATE TABLE {table} AS {NAME}.{table}")
         try:
             yield Warehouse(settings, client)
@@ -189,19 +189,16 @@ def empty(warehouse: Warehouse) -> Iterator[Warehouse]:
             warehouse.client.command(f"DROP DATABASE {name}")
 
 
-def test_without_events_there_is_no_clock(empty: Warehouse) -> None:
-    with pytest.raises(NoEventsError):
-        planted_future(empty.settings)
-
-
-def test_without_a_play_there_is_nothing_to_compare(empty: Warehouse) -> None:
-    empty.add([Event("passed over", "scroll_pass", 0)])
-    with pytest.raises(TrainingSetEmptyError, match="no sampled user began a video"):
-        planted_future(empty.settings)
-
-
 def test_without_a_training_row_there_is_nothing_to_compare(empty: Warehouse) -> None:
-    """A play of a second of a video that lasts a minute, and what is planted is too late to be a row."""
-    empty.add([Event("short", "view_start", 0), Event("short", "view_end", 1)])
-    with pytest.raises(TrainingSetEmptyError):
+    empty.add([Event("passed over", "scroll_pass", 0)])
+    with pytest.raises(TrainingSetEmptyError, match="training_interactions has no row"):
+        planted_future(empty.settings)
+    assert scratch_databases(empty) == []
+
+
+def test_rows_whose_events_are_gone_are_no_sample(warehouse: Warehouse, empty: Warehouse) -> None:
+    empty.client.command(
+        f"INSERT INTO training_interactions SELECT * FROM {NAME}.training_interactions LIMIT 9"
+    )
+    with pytest.raises(NoEventsError):
         planted_future(empty.settings)
