@@ -18,6 +18,7 @@ from data_quality.training_set import (
     MET_FILE,
     MET_SCHEMA,
     META_FILE,
+    TRAINING_SCHEMA,
     VIDEOS_FILE,
 )
 from data_quality.training_set_suite import (
@@ -60,7 +61,9 @@ def validate_training_set(
         interactions = source
     else:
         interactions, meta, video_ids, met = _read_folder(source)
-    wrong = _wrong_columns(interactions.schema, INTERACTIONS_SCHEMA)
+    # A set may have been made without features (by a test, by hand); one that says it has them has all of them.
+    with_features = bool(meta.get("features"))
+    wrong = _wrong_columns(interactions.schema, TRAINING_SCHEMA if with_features else INTERACTIONS_SCHEMA)
     if met is not None:
         wrong += _wrong_columns(met.schema, MET_SCHEMA)
     schema_statements = 2 if met is None else 4
@@ -76,6 +79,7 @@ def validate_training_set(
             positives_share=positives_share,
             with_catalogue=video_ids is not None,
             with_met=met is not None,
+            with_features=with_features,
         )
     except KeyError as error:
         raise TrainingSetIncompleteError(f"{META_FILE} lacks {error}") from error

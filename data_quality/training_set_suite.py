@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_quality.report import Severity
-from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA
+from data_quality.training_set_schema import FEATURES, INTERACTIONS_SCHEMA, MET_SCHEMA
 
 # The same formula in ClickHouse and here may differ in the last bits of a double, never by this much.
 TOLERANCE = 1e-9
@@ -69,7 +69,25 @@ def with_derived_columns(
         once = met.to_pandas().drop_duplicates(pair)  # a repeated pair is another statement's finding
         first = interactions.select(pair).to_pandas().merge(once, on=pair, how="left")
         frame["met_by_then"] = (first["first_met_at"] <= frame["started_at"]).to_numpy()  # never met: false
+    if set(interactions.schema.names) >= {feature.name for feature in FEATURES}:
+        _derive_of_features(frame, interactions, met)
     return frame
+
+
+def _derive_of_features(frame: pd.DataFrame, interactions: pa.Table, met: pa.Table | None) -> None:
+    """`<entity>_mean_disagrees`: a mean without a session, or none with some. `plays_before_all_plays`: of the week
+    beyond those of all time. `sessions_before_the_first` (with `met`): of a user who had met nothing when the hour
+    began, else null."""
+    for entity in ("user", "video"):
+        has_mean = frame[f"{entity}_avg_completion_ratio"].notna()
+        frame[f"{entity}_mean_disagrees"] = has_mean != (frame[f"{entity}_sessions"] > 0)
+    frame["plays_before_all_plays"] = frame["video_plays_7d"] - frame["video_plays_cumulative"]
+    if met is not None:
+        first = met.group_by("user_id").aggregate([("first_met_at", "min")]).to_pandas()
+        firsts = interactions.select(["user_id"]).to_pandas().merge(first, on="user_id", how="left")
+        hour = frame["started_at"].dt.floor("h")
+        knows_nothing = (firsts["first_met_at_min"] >= hour).to_numpy()
+        frame["sessions_before_the_first"] = frame["user_sessions"].where(knows_nothing)
 
 
 def type_errors(
@@ -92,6 +110,7 @@ def statements(
     positives_share: tuple[float, float] = POSITIVES_SHARE,
     with_catalogue: bool = False,
     with_met: bool = False,
+    with_features: bool = False,
 ) -> list[Statement]:
     """The suite for a set of this window. `floor` is the least number of rows."""
     between = "ExpectColumnValuesToBeBetween"
@@ -164,6 +183,44 @@ def statements(
                 "met_by_then",
                 "ExpectColumnValuesToNotBeInSet",
                 {"value_set": [False]},
+            )
+        )
+    if with_features:
+        suite += feature_statements(with_met=with_met)
+    return suite
+
+
+def feature_statements(*, with_met: bool) -> list[Statement]:
+    """What holds of features that see only the hours before their row's."""
+    between = "ExpectColumnValuesToBeBetween"
+    suite = [
+        *(
+            Statement("nothing_is_missing", f.name, "ExpectColumnValuesToNotBeNull")
+            for f in FEATURES
+            if not f.nullable
+        ),
+        *(Statement("no_feature_is_negative", f.name, between, {"min_value": 0}) for f in FEATURES),
+        *(
+            Statement(
+                "means_are_null_just_without_a_session",
+                f"{entity}_mean_disagrees",
+                "ExpectColumnValuesToNotBeInSet",
+                {"value_set": [True]},
+            )
+            for entity in ("user", "video")
+        ),
+        Statement(
+            "plays_of_the_week_are_among_all_plays", "plays_before_all_plays", between, {"max_value": 0}
+        ),
+    ]
+    if with_met:
+        # Nearly: a session is met when its play starts, and a like of the hour before makes it a session already.
+        suite.append(
+            Statement(
+                "nothing_was_seen_before_the_first_session",
+                "sessions_before_the_first",
+                between,
+                {"max_value": 0, "mostly": 0.99},
             )
         )
     return suite

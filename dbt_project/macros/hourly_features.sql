@@ -124,12 +124,12 @@
   positiveModulo(intDiv(toUnixTimestamp64Milli({{ hour }}), 3600000), 24)::Int64
 {%- endmacro %}
 
-{#- Bytes that one sort or sum may hold before it goes on on disk. Several are under way at once, and the embedded server gives
-    a query 1.2 GB. -#}
+{#- Bytes that one sort or sum may hold before it goes on on disk; several are under way at once, one or two on each core. -#}
 {% macro spill_settings() -%}
   {{ return({
-    'max_bytes_before_external_sort': 250000000,
-    'max_bytes_before_external_group_by': 250000000,
+    'max_bytes_before_external_sort': 256000000,
+    'prefer_external_sort_block_bytes': 4000000,
+    'max_bytes_before_external_group_by': 256000000,
     'optimize_aggregation_in_order': 1,
   }) }}
 {%- endmacro %}

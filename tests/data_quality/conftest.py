@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, VIDEOS_SCHEMA
+from data_quality.training_set_schema import FEATURES, FEATURES_SCHEMA, TRAINING_SCHEMA
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 
@@ -54,6 +55,18 @@ def make_interactions() -> Callable[..., pa.Table]:
 
 
 @pytest.fixture
+def with_features() -> Callable[..., pa.Table]:
+    """`with_features(interactions, **columns)`: the rows of people and videos that nobody knows anything of."""
+
+    def add(interactions: pa.Table, **columns: list[Any]) -> pa.Table:
+        nothing = {f.name: [None if f.nullable else 0] * interactions.num_rows for f in FEATURES}
+        features = pa.table({**nothing, **columns}, schema=FEATURES_SCHEMA)
+        return pa.table([*interactions.columns, *features.columns], schema=TRAINING_SCHEMA)
+
+    return add
+
+
+@pytest.fixture
 def make_met() -> Callable[[pa.Table], pa.Table]:
     """`make_met(interactions)`: the pairs of the rows, each met when its first row started."""
 
@@ -82,9 +95,6 @@ def catalogue() -> pa.Table:
             "duration_ms": [20_000, 20_000, 20_000, None],
             "upload_time": [AS_OF - timedelta(days=100)] * 3 + [None],
             "thumbnail_url": [""] * 4,
-            "is_trending": [True, False, False, False],
-            "view_count": [3, 2, 1, 0],
-            "like_count": [1, 0, 0, 0],
         },
         schema=VIDEOS_SCHEMA,
     )
@@ -97,8 +107,19 @@ _TABLES = (
     " started_at DateTime64(3, 'UTC'), ended_at DateTime64(3, 'UTC'), total_watch_time_ms Int64,"
     " video_duration_ms Int64, watch_time_ratio Float64, is_finished UInt8)"
     " ENGINE = MergeTree ORDER BY (user_id, started_at)",
-    "CREATE VIEW interactions AS SELECT *, 5 * least(watch_time_ratio, 1) AS rating,"
-    " least(watch_time_ratio, 1) AS weight, toUInt8(watch_time_ratio >= 0.7) AS is_positive FROM watch_sessions",
+    "CREATE TABLE training_interactions (hour DateTime64(3, 'UTC'), session_id String, user_id String,"
+    " video_id String, started_at DateTime64(3, 'UTC'), ended_at DateTime64(3, 'UTC'), total_watch_time_ms Int64,"
+    " video_duration_ms Int64, watch_time_ratio Float64, rating Float64, weight Float64, is_positive UInt8,"
+    " as_of DateTime64(3, 'UTC'), window_days UInt16, min_watch_time_ratio Float64)"
+    " ENGINE = MergeTree ORDER BY (hour, started_at, session_id, user_id, video_id)",
+    *(
+        f"CREATE TABLE {entity}_features_hourly (hour DateTime64(3, 'UTC'), {entity}_id String, "
+        + ", ".join(
+            f"{f.name} Nullable({'Int64' if f.whole else 'Float64'})" for f in FEATURES if f.entity == entity
+        )
+        + f") ENGINE = MergeTree ORDER BY (hour, {entity}_id)"
+        for entity in ("user", "video")
+    ),
     "CREATE TABLE stg_videos (video_id String, creator_id Nullable(String), title String,"
     " description Nullable(String), category Nullable(String), language LowCardinality(String),"
     " tags Array(String), duration_ms Nullable(Int64), upload_time Nullable(DateTime64(3, 'UTC')),"
@@ -135,6 +156,34 @@ class Store:
             **changes,
         }
         self.client.insert("watch_sessions", [[row[name] for name in _SESSION_COLUMNS]], _SESSION_COLUMNS)
+
+    def add_training_row(self, name: str, started_at: datetime, **changes: Any) -> None:
+        """A row of `training_interactions`, as dbt made it at `AS_OF`, and what was known at its hour: as many sessions
+        as the hour has of the day, 10 times as many plays."""
+        hour = started_at.replace(minute=0, second=0, microsecond=0)
+        row = {
+            "hour": hour,
+            "session_id": name,
+            "user_id": "u0",
+            "video_id": "v0",
+            "started_at": started_at,
+            "ended_at": started_at + timedelta(seconds=10),
+            "total_watch_time_ms": 10_000,
+            "video_duration_ms": 20_000,
+            "watch_time_ratio": 0.5,
+            "rating": 2.5,
+            "weight": 0.5,
+            "is_positive": 0,
+            "as_of": AS_OF,
+            "window_days": 90,
+            "min_watch_time_ratio": 0.1,
+            **changes,
+        }
+        self.client.insert("training_interactions", [list(row.values())], list(row))
+        user = [hour, row["user_id"], hour.hour]
+        self.client.insert("user_features_hourly", [user], ["hour", "user_id", "user_sessions"])
+        video = [hour, row["video_id"], 10 * hour.hour]
+        self.client.insert("video_features_hourly", [video], ["hour", "video_id", "video_plays_cumulative"])
 
 
 @pytest.fixture

@@ -9,14 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_quality.training_set import (
+    FEATURES_SCHEMA,
     INTERACTIONS_SCHEMA,
     MET_SCHEMA,
+    TRAINING_SCHEMA,
     VIDEOS_SCHEMA,
     TrainingSetEmptyError,
     Window,
     epoch_ms,
     from_epoch_ms,
     iso_ms,
+    write_parquet,
     write_training_set,
 )
 
@@ -68,13 +71,65 @@ def test_the_meta_file_states_window_filter_and_counts(
         "catalogue_videos": 4,
         "met_pairs": 6,
         "seed": 7,
+        "features": None,
     }
     rows = make_interactions(6)
     meta = write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of, seed=7)
-    assert meta == expected
     text = (tmp_path / "set" / "meta.json").read_text()
-    assert json.loads(text) == expected
-    assert text == json.dumps(expected, indent=2, sort_keys=True) + "\n"
+    assert json.loads(text) == meta
+    assert text == json.dumps(meta, indent=2, sort_keys=True) + "\n"
+    schema = meta.pop("schema")
+    assert meta == expected
+    assert schema == {
+        name: {column.name: str(column.type) for column in schema}
+        for name, schema in [
+            ("interactions.parquet", INTERACTIONS_SCHEMA),
+            ("videos.parquet", VIDEOS_SCHEMA),
+            ("watched.parquet", MET_SCHEMA),
+        ]
+    }
+    assert schema["interactions.parquet"]["started_at"] == "timestamp[ms, tz=UTC]"
+
+
+def test_the_meta_file_says_what_each_feature_is(
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    with_features: Callable[..., pa.Table],
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
+) -> None:
+    rows = with_features(make_interactions(6))
+    meta = write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of)
+    written = pq.read_table(tmp_path / "set" / "interactions.parquet")
+    assert written.schema.equals(TRAINING_SCHEMA)
+    assert meta["features"]["version"] == 1
+    assert list(meta["features"]["definitions"]) == FEATURES_SCHEMA.names
+    assert list(meta["schema"]["interactions.parquet"]) == TRAINING_SCHEMA.names
+    with pytest.raises(KeyError, match="video_age_hours"):  # some of the features are none
+        write_training_set(
+            tmp_path / "set",
+            rows.drop_columns(["video_age_hours"]),
+            catalogue,
+            met=make_met(rows),
+            as_of=as_of,
+        )
+
+
+def test_the_pieces_that_rows_came_in_do_not_shape_the_bytes(
+    tmp_path: Path, make_interactions: MakeInteractions, with_features: Callable[..., pa.Table]
+) -> None:
+    rows = with_features(make_interactions(5000, user_id=[f"u{i % 700}" for i in range(5000)]))
+    wanted = None
+    for number, size in enumerate([5000, 1, 999, 1000, 1001, 2500]):
+        step = max(size, 7)
+        pieces = [rows.slice(at, step) for at in range(0, 5000, step)]
+        path = tmp_path / f"{number}.parquet"
+        assert write_parquet(pieces, TRAINING_SCHEMA, path, row_group=1000) == 5000
+        assert pq.read_metadata(path).num_row_groups == 5
+        wanted = wanted or path.read_bytes()
+        assert path.read_bytes() == wanted
+    assert pq.read_table(tmp_path / "0.parquet").equals(rows)
 
 
 def test_the_files_have_the_promised_columns_and_order(
