@@ -4,12 +4,16 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from data_quality import training_set
 from data_quality.training_rows import stream_interactions, training_rows
+from data_quality.training_set import export_training_set
 from data_quality.training_set_schema import FEATURES
 
 from .reference import HOUR, MEASURES, hour_of, session, sessions_of, total
@@ -67,20 +71,28 @@ def events() -> list[Event]:
     return traffic(seed=3, sessions=700, days=50)
 
 
+def deliver(warehouse: Warehouse, *batches: Sequence[Event]) -> None:
+    """To an empty warehouse; after each batch the training tables are built."""
+    warehouse.clear()
+    for user, created in CREATED.items():
+        warehouse.catalogue(
+            "INSERT INTO users (user_id, created_at) VALUES (:id, :time)", id=user, time=created
+        )
+    for video, uploaded in UPLOADED.items():
+        warehouse.catalogue(
+            "INSERT INTO videos (video_id, creator_id, duration_ms, upload_time) VALUES (:id, 'c', :length, :time)",
+            **{"id": video, "length": LENGTHS.get(video), "time": uploaded},
+        )
+    for batch in batches:
+        warehouse.add(batch)
+        warehouse.dbt("run", "-s", "+tag:training", "stg_users")
+
+
 @pytest.fixture(scope="module")
 def rows(shared_warehouse: Warehouse, events: list[Event]) -> list[Row]:
     """The training rows with their features, as the training set reads them."""
     warehouse = shared_warehouse
-    warehouse.clear()
-    warehouse.catalogue("INSERT INTO users (user_id, created_at) SELECT * FROM unnest(:ids, :times)",
-                        ids=list(CREATED), times=list(CREATED.values()))  # fmt: skip
-    for video, uploaded in UPLOADED.items():
-        warehouse.catalogue(
-            "INSERT INTO videos (video_id, creator_id, duration_ms, upload_time) VALUES (:id, 'c', :length, :time)",
-            id=video, length=LENGTHS.get(video), time=uploaded,
-        )  # fmt: skip
-    warehouse.add(events)
-    warehouse.dbt("run", "-s", "+tag:training", "stg_users")
+    deliver(warehouse, events)
     pieces = stream_interactions(warehouse.client, training_rows(warehouse.client), chunk_rows=50)
     return list(pa.concat_tables(pieces).to_pylist())
 
@@ -212,3 +224,19 @@ def test_each_hour_of_a_user_and_of_a_video_is_there_once(
 def warehouse_of_rows(shared_warehouse: Warehouse, rows: list[Row]) -> Warehouse:
     assert rows
     return shared_warehouse
+
+
+def test_another_order_of_arrival_and_other_pieces_give_a_set_of_the_same_bytes(
+    warehouse_of_rows: Warehouse, events: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_training_set(warehouse_of_rows.client, tmp_path / "at once")
+    half = len(events) // 2
+    deliver(warehouse_of_rows, events[:half:-1], events[half::-1])
+    monkeypatch.setattr(training_set, "stream_interactions", partial(stream_interactions, chunk_rows=7))
+    export_training_set(warehouse_of_rows.client, tmp_path / "in two")
+    at_once, in_two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("at once", "in two")
+    )
+    assert sorted(at_once) == ["interactions.parquet", "meta.json", "videos.parquet", "watched.parquet"]
+    assert at_once == in_two
