@@ -128,7 +128,10 @@ def test_every_data_test_is_a_check_and_runs_as_often_as_its_table_allows(locati
     }
     assert set(location["dbt_tests"]) <= {c.split(".")[1] for c in location["checks"]}
     assert checks["sessions_job"] == checks["online_features_job"] == []
-    of_events = {"playback_events.playback_events_are_valid", "playback_events.playback_events_has_no_anomaly"}
+    of_events = {
+        "playback_events.playback_events_are_valid",
+        "playback_events.playback_events_has_no_anomaly",
+    }
     assert set(checks["data_tests_job"]) == of_features | of_events
     assert of_events <= set(checks["features_job"])
     assert set(checks["everything_job"]) == set(location["checks"])

@@ -14,7 +14,9 @@ def upgrade() -> None:
     op.create_table(
         "erasure_key",
         sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
-        sa.Column("key", sa.LargeBinary, nullable=False, comment="of the pseudonyms; made at the first erasure"),
+        sa.Column(
+            "key", sa.LargeBinary, nullable=False, comment="of the pseudonyms; made at the first erasure"
+        ),
         sa.CheckConstraint("only_row", name="erasure_key_has_one_row"),
     )
     op.create_table(
