@@ -52,9 +52,6 @@ def trained_on(
             "tags": [[]] * VIDEOS,
             "duration_ms": [20_000] * VIDEOS,
             "upload_time": [as_of - timedelta(days=100)] * VIDEOS,
-            "is_trending": [False] * VIDEOS,
-            "view_count": [0] * VIDEOS,
-            "like_count": [0] * VIDEOS,
         }
     ).select(VIDEOS_SCHEMA.names)
     settings = new_settings("home with a space", two_tower_epochs=1, test_fraction=0.25, seed=3)
