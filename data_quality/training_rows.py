@@ -1,6 +1,7 @@
 """What a training set is made of, read from the warehouse in pieces, so that no more than one is in memory."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from data_quality.windows import Window, epoch_ms, from_epoch_ms
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-CHUNK_ROWS = 500_000
+CHUNK_ROWS = 250_000
 """Hours are read together up to this many rows (an hour is read whole, however many it has)."""
 _HOUR_MS = 3_600_000
 
@@ -125,8 +126,17 @@ def stream_interactions(
 
     Raises `TrainingRowsChangedError` at the end.
     """
-    for first_ms, end_ms in rows.chunks(chunk_rows):
-        yield client.query_arrow(_ROWS, parameters={"first_ms": first_ms, "end_ms": end_ms})
+    with ThreadPoolExecutor(
+        max_workers=1
+    ) as reader:  # ClickHouse joins a piece while the one before is written
+        ahead = None
+        for first_ms, end_ms in rows.chunks(chunk_rows):
+            parameters = {"first_ms": first_ms, "end_ms": end_ms}
+            piece, ahead = ahead, reader.submit(client.query_arrow, _ROWS, parameters=parameters)
+            if piece is not None:
+                yield piece.result()
+        if ahead is not None:
+            yield ahead.result()
     if training_rows(client) != rows:
         raise TrainingRowsChangedError(
             "training_interactions was built anew while it was read: read it again"

@@ -78,7 +78,7 @@ __all__ = [
 
 MIN_WATCH_TIME_RATIO = 0.1  # contract R4: the ratio must be above it
 WINDOW_DAYS = 90  # contract R4
-ROW_GROUP = 1 << 19  # rows; about 150 MB of interactions with their features
+ROW_GROUP = 1 << 18  # rows; about 75 MB of interactions with their features
 
 
 def export_training_set(client: "Client", directory: Path, *, seed: int = 0) -> dict[str, Any]:
