@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 COLLECTION = "reelgraph_postgres"
+# Events that were stored before there was an inbox: their sessions are in it once, until dbt has made its table.
+_EVENTS_BEFORE_THE_INBOX = """
+INSERT INTO session_inbox
+SELECT DISTINCT user_id, session_key FROM playback_events
+WHERE (SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'int_session_states') = 0
+    AND (SELECT count() FROM session_inbox) + (SELECT count() FROM touched_sessions) = 0
+"""
 _DENIED = {497, 164}  # ACCESS_DENIED, READONLY
 
 
@@ -32,6 +39,7 @@ def create_tables(settings: Settings) -> None:
     with connect(settings) as client:
         for statement in table_statements():
             _run(client, statement)
+        _run(client, _EVENTS_BEFORE_THE_INBOX)
 
 
 def table_statements() -> list[str]:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 SESSIONS: Final = ("session_inbox", "touched_sessions")
 DAYS: Final = ("activity_inbox", "touched_days")
+TAKEN: Final = ("touched_sessions", "touched_days")
+"""What a run has taken and not yet built."""
 
 
 def journal_rows(client: "Client", *tables: str) -> int:

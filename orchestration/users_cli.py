@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from stack.settings import Settings
 
 # What may have read the user before they were deleted, and write them after.
-WRITERS = ("sessions_job", "features_job", "everything_job", "ingestion_job", "__ASSET_JOB")
+WRITERS = (
+    *("sessions_job", "features_job", "data_tests_job", "online_features_job", "training_job"),
+    *("everything_job", "ingestion_job", "__ASSET_JOB"),
+)
 WAIT_S = 300.0
 _POLL_S = 1.0
 

@@ -1,7 +1,8 @@
 """Data quality of the warehouse's tables: Great Expectations suites that block, and anomalies that show.
 
-A suite stands between its table and everything built from it: an error of `playback_events` keeps dbt from building on
-it, one of `watch_sessions` or the features keeps training from learning from them. Warnings pass, and are seen.
+A suite stands between its table and what is built from it: an error of `playback_events` stops the hourly features and
+all that follows (not the 5-minute sessions, which are only ever read through what it stops), one of `watch_sessions` or
+the features keeps training from learning from them. Warnings pass, and are seen.
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster import MetadataValue
 
 from orchestration.metadata import markdown_table
-from orchestration.pools import WAREHOUSE
+from orchestration.pools import MODELS, WAREHOUSE
 from orchestration.resources import Stores
 
 if TYPE_CHECKING:
@@ -85,8 +85,18 @@ def configured_user(config: Mapping[str, Any]) -> str | None:
 
 
 @dg.op(
+    pool=MODELS,
+    out=dg.Out(dg.Nothing),
+    description="A run waits for every pool its ops name: with this, no training holds the user in memory.",
+)
+def no_training_runs() -> None:
+    """Only names its pool."""
+
+
+@dg.op(
     name=OP,
     pool=WAREHOUSE,
+    ins={"start": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
     description="Deletes a user from every store; fails if a place still has them. Safe to run again.",
 )
@@ -130,4 +140,4 @@ def receipt_metadata(receipt: "Receipt") -> dict[str, MetadataValue]:
     description="Erases one user on request: `ops: {erase_user: {config: {user_id: ...}}}` (docs/erasure.md).",
 )
 def erase_user_job() -> None:
-    erase_user_op()
+    erase_user_op(no_training_runs())

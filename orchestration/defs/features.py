@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster_dbt import DbtCliResource, dbt_assets
 
+from ingestion.journal import data_clock
 from orchestration.dbt import RETRY, ReelgraphTranslator, build, dbt_manifest
 from orchestration.pools import WAREHOUSE
 from orchestration.resources import Stores
@@ -27,11 +28,25 @@ def features() -> dg.Definitions:
                 dagster_dbt_translator=ReelgraphTranslator(),
                 pool=WAREHOUSE,
                 retry_policy=RETRY,
-            )(build_models)
-            for selector in ("session_models", "feature_models")
+            )(function)
+            for selector, function in (
+                ("session_models", build_session_models),
+                ("feature_models", build_feature_models),
+            )
         ]
     )
 
 
-def build_models(context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores) -> Iterator[object]:
+def build_session_models(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
+) -> Iterator[object]:
     yield from build(context, dbt, stores)
+
+
+def build_feature_models(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
+) -> Iterator[object]:
+    # One clock for all of them: events that arrive meanwhile, across midnight say, must not part their windows.
+    with stores.clickhouse() as client:
+        now = data_clock(client)
+    yield from build(context, dbt, stores, {"as_of": f"{now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03}"})

@@ -1,5 +1,6 @@
 """The training set: interactions beside what was known at their hour, as parquet, versioned by DVC, validated first."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from data_quality.windows import iso_ms
 from orchestration.code_versions import code_version
 from orchestration.dbt import RETRY, ReelgraphTranslator, build, dbt_manifest
 from orchestration.metadata import markdown_table
-from orchestration.pools import MODELS, WAREHOUSE
+from orchestration.pools import MODELS
 from orchestration.records import TrainingSet
 from orchestration.resources import Stores
 from stack.settings import Settings, load_settings
@@ -28,7 +29,8 @@ def training_tables() -> dg.Definitions:
         selector=SELECTOR,
         name=SELECTOR,
         dagster_dbt_translator=ReelgraphTranslator(),
-        pool=WAREHOUSE,
+        # Not the warehouse's: a run holds its pools to its end, and the sessions must not wait for the models.
+        pool=MODELS,
         retry_policy=RETRY,
     )(build_training_models)
     return dg.Definitions(
@@ -40,7 +42,19 @@ def training_tables() -> dg.Definitions:
 def build_training_models(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
 ) -> Iterator[object]:
+    wait_for_rebuilds(stores)
     yield from build(context, dbt, stores, training_variables(stores.settings))
+
+
+def wait_for_rebuilds(stores: Stores, seconds: float = 60.0) -> None:
+    """Until no run is between taking what arrived and having built it; goes on after `seconds`: a killed run's rest
+    waits for the next one, and what it says of the days is summed from their changes."""
+    from ingestion.journal import TAKEN, journal_rows
+
+    deadline = time.monotonic() + seconds
+    with stores.clickhouse() as client:
+        while journal_rows(client, *TAKEN) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def training_variables(settings: Settings) -> dict[str, object]:
@@ -61,6 +75,9 @@ def training_variables(settings: Settings) -> dict[str, object]:
         "video_features_hourly",
         "watch_sessions",
         "stg_videos",
+        # Nothing of them goes into the set, but where they are wrong, so is what it is made of: their checks block it.
+        "user_features",
+        "video_features",
     ],
     code_version=code_version(
         "data_quality/training_set.py",
@@ -130,7 +147,7 @@ def training_set_is_valid(training_set: TrainingSet, stores: Stores) -> dg.Asset
 @dg.asset_check(
     asset="training_interactions",
     blocking=True,
-    pool=WAREHOUSE,
+    pool=MODELS,
     description="Events planted after a cut, in a copy of real ones, change no row before it: by the real models.",
 )
 def training_rows_never_see_the_future(stores: Stores) -> dg.AssetCheckResult:

@@ -88,8 +88,9 @@ def test_the_graph_runs_from_events_to_the_feed(location: dict) -> None:
     parents = {name: asset["parents"] for name, asset in location["assets"].items()}
     assert parents["stg_playback_events"] == ["playback_events"]
     assert parents["training_set"] == [
-        *("stg_videos", "training_interactions", "user_features_hourly"),
-        *("video_features_hourly", "watch_sessions"),
+        *("stg_videos", "training_interactions"),
+        *("user_features", "user_features_hourly", "video_features", "video_features_hourly"),
+        "watch_sessions",
     ]
     assert parents["two_tower_model"] == ["training_set"]
     assert "model_evaluation" in parents["registered_models"]
@@ -105,8 +106,10 @@ def test_dbt_tests_and_validations_are_checks_and_one_of_them_blocks_training(lo
         *("training_set_is_valid", "training_rows_never_see_the_future", "watch_sessions_are_valid"),
         *("playback_events_are_valid", "user_features_are_valid", "video_features_are_valid"),
     } <= set(location["blocking"])
-    # Judged again before a training, whoever built them.
-    assert "watch_sessions.watch_sessions_are_valid" in location["checks_of_jobs"]["training_job"]
+    # Judged again before a training, whoever built them; and a check blocks only what reads its table.
+    for table in ("watch_sessions", "user_features", "video_features"):
+        assert f"{table}.{table}_are_valid" in location["checks_of_jobs"]["training_job"]
+        assert table in location["assets"]["training_set"]["parents"]
 
 
 def test_there_is_a_job_for_all_and_one_a_stage(location: dict) -> None:

@@ -6,7 +6,7 @@
     config(
         materialized='incremental',
         incremental_strategy='delete+insert',
-        unique_key='session_key',
+        unique_key=['user_id', 'session_key'],
         on_schema_change='fail',
         engine='MergeTree()',
         order_by=['toDate32(hour)', 'user_id', 'session_key', 'hour'],
@@ -45,8 +45,13 @@ deliveries as (
     {% if is_incremental() -%}
     where
         session_key in (select touched.session_key from {{ journal('touched_sessions') }} as touched)
-        -- The same rows, found by the table's order.
-        and indexHint(user_id in (select touched.user_id from {{ journal('touched_sessions') }} as touched))
+        -- Two users may share a key, by chance or on purpose.
+        and (user_id, session_key) in (
+            select
+                touched.user_id,
+                touched.session_key
+            from {{ journal('touched_sessions') }} as touched
+        )
     {%- endif %}
     group by user_id, session_key, session_id, video_id
 ),
