@@ -117,7 +117,7 @@ class View:
 
 @dataclass
 class Viewers:
-    """The day's viewers of each video, as a set of 64-bit hashes that nothing can be taken out of.
+    """The day's viewers of each video, as a list of 64-bit hashes.
 
     The days that hold the user's hash go into the inbox, and the next dbt run builds them from sessions without them.
     """
@@ -147,9 +147,9 @@ class Viewers:
             return Entry(self.name, State.HELD, left=rows, note=f"{INBOX} is not there: build the table anew")
         if rows or hidden:
             note = (
-                "a hash of the id in sets of viewers; the next dbt run rebuilds these days"
+                "a hash of the id in lists of viewers; the next dbt run rebuilds these days"
                 if rows
-                else "rebuilt; the replaced sets leave the disk by a merge, or by erasing again"
+                else "rebuilt; the replaced lists leave the disk by a merge, or by erasing again"
             )
             return Entry(self.name, State.PENDING, left=rows + hidden, note=note)
         return Entry(self.name, State.GONE)
@@ -171,9 +171,7 @@ class Viewers:
 
     @staticmethod
     def _holds() -> str:
-        """Whether the user is in the set: adding them makes it no larger."""
-        one = "initializeAggregation('uniqExactState', cityHash64({user:String}))"
-        return f"finalizeAggregation(viewers) = finalizeAggregation(viewers + {one})"
+        return "has(viewers, cityHash64({user:String}))"
 
 
 @dataclass

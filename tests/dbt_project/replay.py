@@ -122,7 +122,7 @@ class Replay:
 
     def columns(self, model: str) -> str:
         """All of them, as values that can be compared."""
-        return "* EXCEPT viewers, finalizeAggregation(viewers) AS viewers" if "video" in model else "*"
+        return "* EXCEPT viewers, length(viewers) AS viewers" if "video" in model else "*"
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(f"SELECT {self.columns(table)} FROM {table} ORDER BY ALL")

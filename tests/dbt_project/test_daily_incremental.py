@@ -27,7 +27,7 @@ def users(warehouse: Warehouse) -> list[tuple[object, ...]]:
 def videos(warehouse: Warehouse) -> list[tuple[object, ...]]:
     """(day, video, sessions, watch time in ms, completed, viewers)."""
     return warehouse.rows(
-        "SELECT activity_date, video_id, sessions, watch_time_ms, completed, finalizeAggregation(viewers)"
+        "SELECT activity_date, video_id, sessions, watch_time_ms, completed, length(viewers)"
         " FROM int_daily_video_activity ORDER BY ALL"
     )
 

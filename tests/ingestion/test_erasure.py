@@ -118,7 +118,7 @@ def test_what_cannot_be_deleted_at_once_is_named_with_its_version(world: World) 
         VIEWERS_PLACE: (
             State.PENDING,
             1,
-            "a hash of the id in sets of viewers; the next dbt run rebuilds these days",
+            "a hash of the id in lists of viewers; the next dbt run rebuilds these days",
         ),
         "training set": (State.PENDING, 1, "interactions.parquet"),
         "past training sets (DVC)": (State.KEPT, 1, "abee.dir"),
@@ -140,7 +140,7 @@ def test_only_the_days_of_the_user_are_built_again_and_the_receipt_then_complete
     hidden = recheck(world.settings, ERASED)
     [replaced] = hidden.waiting  # the old set is only masked
     assert (replaced.place, replaced.left) == (VIEWERS_PLACE, 1)
-    assert replaced.note.startswith("rebuilt; the replaced sets")
+    assert replaced.note.startswith("rebuilt; the replaced lists")
     receipt = erase_user(world.settings, ERASED)
     assert states(receipt)[VIEWERS_PLACE] is State.GONE
     assert receipt.completed_at is not None

@@ -79,9 +79,7 @@ def build(warehouse: Warehouse) -> None:
 
 def rows(warehouse: Warehouse) -> dict[str, list]:
     found = {table: warehouse.everything(table) for table in TABLES if "video" not in table}
-    measures = warehouse.rows(
-        "SELECT * EXCEPT viewers, finalizeAggregation(viewers) FROM int_daily_video_activity ORDER BY ALL"
-    )
+    measures = warehouse.rows("SELECT * FROM int_daily_video_activity ORDER BY ALL")
     return {**found, "int_daily_video_activity": measures}
 
 

@@ -27,7 +27,7 @@ final as (
         activity_date,
         video_id,
         {{ sums_of_measures() }},
-        uniqExactState(cityHash64(user_id)) as viewers
+        arraySort(groupUniqArray(cityHash64(user_id))) as viewers
     from changes
     group by activity_date, video_id
 )

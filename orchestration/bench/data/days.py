@@ -20,7 +20,7 @@ SELECT * REPLACE (
 FROM (SELECT * FROM int_daily_user_activity WHERE activity_date = {day:Date32})
 SETTINGS max_insert_threads = 2, max_threads = 2
 """
-# In blocks of few rows: a row's state of viewers is not counted as its size.
+# In blocks of few rows: each has hundreds of viewers.
 _VIDEOS = """
 INSERT INTO int_daily_video_activity
 WITH
