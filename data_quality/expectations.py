@@ -1,26 +1,17 @@
 """Checks the training set with Great Expectations: pandas, in memory, as it is a set of files."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_quality.data_docs import write_page
 from data_quality.gx_runner import ExpectationBrokenError, failures_of, run_in_memory
 from data_quality.report import Failure, ValidationReport
-from data_quality.training_set import (
-    INTERACTIONS_FILE,
-    INTERACTIONS_SCHEMA,
-    MET_FILE,
-    MET_SCHEMA,
-    META_FILE,
-    TRAINING_SCHEMA,
-    VIDEOS_FILE,
-)
+from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, META_FILE, TRAINING_SCHEMA
+from data_quality.training_set_reader import SAMPLE_ROWS, TrainingSetIncompleteError, read_training_set
 from data_quality.training_set_suite import (
     POSITIVES_SHARE,
     Statement,
@@ -35,10 +26,6 @@ __all__ = ["ExpectationBrokenError", "TrainingSetIncompleteError", "run_suite", 
 SUITE_NAME = "training_set"
 
 
-class TrainingSetIncompleteError(Exception):
-    """The folder lacks one of the files of a training set, or `meta.json` one of its fields."""
-
-
 def validate_training_set(
     source: Path | pa.Table,
     meta: dict[str, Any] | None = None,
@@ -48,9 +35,11 @@ def validate_training_set(
     floor: int = 1,
     positives_share: tuple[float, float] = POSITIVES_SHARE,
     docs: Path | None = None,
+    sample_rows: int = SAMPLE_ROWS,
 ) -> ValidationReport:
     """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids, and
-    the pairs met). With `docs`, the folder of the data docs, a page is added there.
+    the pairs met). With `docs`, the folder of the data docs, a page is added there. Of a folder with more than
+    `sample_rows` interactions, some users' are checked; the report says how many.
 
     Wrong columns or types end the check there: the rest would only repeat it.
     Raises `TrainingSetIncompleteError`, `ExpectationBrokenError`.
@@ -58,9 +47,11 @@ def validate_training_set(
     if isinstance(source, pa.Table):
         if meta is None:
             raise TypeError("a table needs its meta: the window and the filter it was made with")
-        interactions = source
+        interactions, checked_on = source, f"all {source.num_rows:,} rows"
     else:
-        interactions, meta, video_ids, met = _read_folder(source)
+        read = read_training_set(source, sample_rows)
+        interactions, meta, video_ids, met = read.interactions, read.meta, read.video_ids, read.met
+        checked_on = read.checked_on
     # A set may have been made without features (by a test, by hand); one that says it has them has all of them.
     with_features = bool(meta.get("features"))
     wrong = _wrong_columns(interactions.schema, TRAINING_SCHEMA if with_features else INTERACTIONS_SCHEMA)
@@ -94,7 +85,6 @@ def validate_training_set(
         "failed": len(failures),
         "recorded_rows": float(meta.get("rows", interactions.num_rows)),
     }
-    checked_on = f"all {interactions.num_rows:,} rows"
     report = ValidationReport.of(evaluated, failures, statistics, checked_on)
     return (
         report if docs is None else replace(report, data_docs=write_page(docs, SUITE_NAME, answers, report))
@@ -120,16 +110,6 @@ def _wrong_columns(schema: pa.Schema, expected_schema: pa.Schema) -> list[Failur
         if name not in schema.names
     ]
     return failures
-
-
-def _read_folder(directory: Path) -> tuple[pa.Table, dict[str, Any], pa.Array, pa.Table]:
-    for name in (INTERACTIONS_FILE, VIDEOS_FILE, MET_FILE, META_FILE):
-        if not (directory / name).is_file():
-            raise TrainingSetIncompleteError(f"{directory} has no {name}")
-    videos = pq.read_table(directory / VIDEOS_FILE, columns=["video_id"])
-    meta = json.loads((directory / META_FILE).read_text())
-    met = pq.read_table(directory / MET_FILE)
-    return pq.read_table(directory / INTERACTIONS_FILE), meta, videos["video_id"].combine_chunks(), met
 
 
 def _time(text: str) -> pd.Timestamp:
