@@ -113,13 +113,14 @@ def test_it_stops_before_it_drives_everything_else_out_of_redis(
         "INSERT INTO user_features (user_id, as_of, gender) "
         "SELECT toString(number), now64(3), repeat('x', 2000) FROM numbers(20000)"
     )
+    limit = online.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     online.config_set("maxmemory", int(online.info("memory")["used_memory"]) + 10_000_000)  # type: ignore[index]
     online.config_set("maxmemory-policy", "volatile-ttl")
     try:
         with pytest.raises(StoreRefusedError, match="no room"):
             publish_user_features(stores)
     finally:
-        online.config_set("maxmemory", 0)
+        online.config_set("maxmemory", limit)
     assert 0 < online.dbsize() < 8000  # type: ignore[operator]
 
 
@@ -129,9 +130,10 @@ def test_a_redis_that_is_down_or_full_is_named(stores: Settings, client: Client,
     away = stores.model_copy(update={"redis_url_override": f"redis://127.0.0.1:{port}/0"})
     with pytest.raises(StoreUnreachableError, match=f"Redis at 127.0.0.1:{port} is not reachable"):
         publish_user_features(away)
+    limit = online.config_get("maxmemory")["maxmemory"]  # type: ignore[index]
     online.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreRefusedError, match="maxmemory"):
             publish_user_features(stores)
     finally:
-        online.config_set("maxmemory", 0)
+        online.config_set("maxmemory", limit)
