@@ -180,6 +180,27 @@ def test_bootstrap_again_and_at_once_changes_nothing(stores: Settings, client: C
     assert client.query("SELECT source FROM quarantined_events").result_rows == [("kept",)]
 
 
+def test_events_from_before_the_inbox_are_in_it_once_until_sessions_are_built(
+    stores: Settings, client: Client
+) -> None:
+    client.command(
+        "INSERT INTO playback_events (event_id, user_id, video_id, session_id) "
+        "SELECT generateUUIDv4(), 'u', toString(number % 2), 's' FROM numbers(4)"
+    )
+    waiting = "SELECT count(), uniqExact(session_key) FROM session_inbox"
+    client.command("TRUNCATE TABLE session_inbox")  # as if the events had come before the table
+    bootstrap(stores, collection=COLLECTION)
+    bootstrap(stores, collection=COLLECTION)
+    assert client.query(waiting).result_rows == [(2, 2)]
+    client.command("TRUNCATE TABLE session_inbox")
+    client.command("CREATE TABLE int_session_states (user_id String) ENGINE = MergeTree ORDER BY user_id")
+    try:
+        bootstrap(stores, collection=COLLECTION)
+        assert client.query(waiting).result_rows == [(0, 0)]
+    finally:
+        client.command("DROP TABLE int_session_states")
+
+
 def test_many_at_once_make_a_new_schema_together(stores: Settings) -> None:
     name = "ingestion_tests_new"
     with connect(stores) as connection:
