@@ -70,7 +70,10 @@ def _read(warehouse: Warehouse, table: str, key: str, ids: Sequence[str], as_of:
 
 
 def _same(column: str, said: object, expected: object) -> bool:
-    """Floats to 1e-5 (a session's ratio is summed to a millionth), the score to its 2 places, all else exactly."""
+    """Floats to 1e-5 (a session's ratio is summed to a millionth), the score to its 2 places, all else exactly.
+
+    Lists of watched videos are in no order.
+    """
     if isinstance(said, datetime):
         return _ms(said) == expected
     if said is None or expected is None:
@@ -80,6 +83,9 @@ def _same(column: str, said: object, expected: object) -> bool:
         if column == "engagement_score":
             return abs(said - expected) <= 0.005 + 1e-9 and said == round(said, 2)
         return abs(said - expected) <= 1e-5 * abs(expected) + 1e-6
+    if column == "watched_video_ids":
+        assert isinstance(said, list)
+        return sorted(said) == expected
     return said == expected
 
 

@@ -45,7 +45,8 @@ def stores(schema: Settings) -> Settings:
         connection.cursor().execute("TRUNCATE users, videos, loaded_sources")
     with clickhouse_client(schema) as client:
         client.command("DROP TABLE IF EXISTS watch_sessions")
-        for table in ("playback_events", "quarantined_events", "ingestion_ledger"):
+        # The journal too, or one test's sessions wait in another's inbox.
+        for table in ("playback_events", "quarantined_events", "ingestion_ledger", *SESSIONS, *DAYS):
             client.command(f"TRUNCATE TABLE {table}")
     return schema
 

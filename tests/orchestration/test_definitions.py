@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestration.users_cli import WRITERS
 from stack.settings import PROJECT_ROOT, Settings, child_environment
 
 PROBE = """
@@ -54,6 +55,15 @@ def location(settings: Settings) -> dict:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_an_erasure_waits_for_every_job_that_could_write_the_user_again(location: dict) -> None:
+    harmless = {
+        "serving_job",  # packs registered models: the opt-out list masks the user in every bundle
+        "monitoring_job",  # counts
+        "erase_user_job",
+    }
+    assert set(location["jobs"]) - harmless == set(WRITERS)
 
 
 def test_the_stages_are_the_groups(location: dict) -> None:

@@ -11,7 +11,8 @@
         }
     )
 }}
--- The join keeps its sides: the planner would take the long lists for the hash table.
+-- The join keeps its sides: the planner would take the long lists for the hash table. The lists are not sorted: a window
+-- holds 600 ids a user, and sorting them took a quarter of the model's time.
 
 with
 clock as (
@@ -80,7 +81,7 @@ activity as (
     select
         coalesce(known.user_id, whole_days.user_id, '') as user_id,
         {{ sums_of_both_halves('known') }},
-        arraySort(arrayDistinct(arrayConcat(whole_days.video_ids, known.video_ids))) as watched_video_ids,
+        arrayDistinct(arrayConcat(whole_days.video_ids, known.video_ids)) as watched_video_ids,
         known.created_at as created_at,
         known.age as age,
         coalesce(known.gender, 'unknown') as gender,
