@@ -7,6 +7,7 @@ import psycopg2
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from ingestion.journal import DAYS, SESSIONS
 from ingestion.schema import bootstrap
 from stack.clients import clickhouse_client
 from stack.settings import Settings
@@ -44,7 +45,8 @@ def stores(schema: Settings) -> Settings:
     with closing(psycopg2.connect(schema.database_url.replace("+psycopg2", ""))) as connection, connection:
         connection.cursor().execute("TRUNCATE users, videos, loaded_sources")
     with clickhouse_client(schema) as client:
-        client.command("DROP TABLE IF EXISTS watch_sessions")
+        for table in ("watch_sessions", "int_session_states"):  # what a test has made to be dbt's
+            client.command(f"DROP TABLE IF EXISTS {table}")
         # The journal too, or one test's sessions wait in another's inbox.
         for table in ("playback_events", "quarantined_events", "ingestion_ledger", *SESSIONS, *DAYS):
             client.command(f"TRUNCATE TABLE {table}")
