@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,23 @@ class ReelgraphTranslator(DagsterDbtTranslator):
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         return ["team:data"]
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """A check with the words of its test: the YAML's description, or the comment that a test in SQL begins with."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(description=words_of(manifest["nodes"][unique_id]))
+
+
+def words_of(test: Mapping[str, Any]) -> str | None:
+    """What a dbt test says of itself; None where its name says it all."""
+    comment = takewhile(lambda line: line.startswith("--"), test["raw_code"].splitlines())
+    return test["description"] or " ".join(line.removeprefix("--").strip() for line in comment) or None
 
 
 @lru_cache(maxsize=1)

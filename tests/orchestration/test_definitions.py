@@ -27,6 +27,7 @@ print(json.dumps({
         "parents": sorted(p.to_user_string() for p in n.parent_keys), "code_version": n.code_version,
     } for n in assets},
     "checks": sorted(f"{k.asset_key.to_user_string()}.{k.name}" for k in graph.asset_check_keys),
+    "words": {k.name: graph.get(k).description for k in graph.asset_check_keys},
     "blocking": sorted(k.name for k in graph.asset_check_keys if graph.get(k).blocking),
     "jobs": {j.name: sorted(k.to_user_string() for k in j.asset_layer.executable_asset_keys)
              for j in repository.get_all_jobs()},
@@ -156,6 +157,17 @@ def test_every_data_test_is_a_check_and_runs_as_often_as_its_table_allows(locati
     whole_table = of_features - hourly
     assert "watch_sessions.watch_sessions_grain_is_unique" in whole_table
     assert {c.split(".")[1] for c in whole_table} == set(location["whole_table"])
+
+
+def test_a_check_has_the_words_of_its_test(location: dict) -> None:
+    words = location["words"]
+    assert words["no_session_is_in_the_future"] == (
+        "A device's wrong clock. Such a session is kept, but no feature sees it, so this warns and blocks nothing."
+    )
+    assert words["int_daily_user_activity_only_ends_are_taken_back"].startswith(
+        "What a session has gained stays"
+    )
+    assert words["unique_user_features_user_id"] is None
 
 
 def test_sessions_and_features_are_an_op_each_and_every_model_in_one(location: dict) -> None:

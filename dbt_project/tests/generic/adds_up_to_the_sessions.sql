@@ -1,23 +1,17 @@
--- Over all days, every measure of a user is the sum over their sessions as they are now: each counts once.
-{{
-    config(
-        tags=['whole_table'],
-        meta={'dagster': {'ref': {'name': 'int_daily_user_activity'}}}
-    )
-}}
-
+{#- Over all days, every measure of a user or video is the sum over their sessions as they are: each counts once. -#}
+{% test adds_up_to_the_sessions(model, id) %}
 with
 by_day as (
     select
-        user_id,
+        {{ id }},
         {{ sums_of_measures() }}
-    from {{ ref('int_daily_user_activity') }}
-    group by user_id
+    from {{ model }}
+    group by {{ id }}
 ),
 
 by_session as (
     select
-        user_id,
+        {{ id }},
         count()::Int64 as sessions,
         sum(total_watch_time_ms) as watch_time_ms,
         sum(watch_sessions.effective_watch_time_ms) as effective_watch_time_ms,
@@ -35,17 +29,17 @@ by_session as (
         sum(num_saves)::Int64 as saves,
         sum(num_follows)::Int64 as follows
     from {{ ref('watch_sessions') }} as watch_sessions
-    group by user_id
+    group by {{ id }}
 ),
 
 both as (
     select
-        'int_daily_user_activity' as source_table,
+        'days' as source_table,
         *
     from by_day
     union all
     select
-        'watch_sessions' as source_table,
+        'sessions' as source_table,
         *
     from by_session
 )
@@ -57,3 +51,4 @@ select
 from both
 group by all
 having length(said_by) != 2
+{% endtest %}
