@@ -13,6 +13,11 @@ OWNERS = ["team:data"]
 # The stores may be restarting; a load is idempotent, so trying again is safe.
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 VERSION = code_version("ingestion", "data_quality/contracts.py")
+# By user, in the order of the table: the ids of one user at a time. All 100 million of a day at once take over 4 GB.
+EVENTS_IN_THE_TABLE = """
+    SELECT sum(events) FROM (SELECT uniqExact(event_id) AS events FROM playback_events GROUP BY user_id)
+    SETTINGS optimize_aggregation_in_order = 1
+"""
 
 
 def _result(report: LoadReport, table_rows: int) -> dg.MaterializeResult:
@@ -103,7 +108,7 @@ def ledger_balances(stores: Stores) -> dg.AssetCheckResult:
         loads, sent, stored, duplicate, quarantined, unbalanced, unfinished = client.query(query).result_rows[
             0
         ]
-        [[events]] = client.query("SELECT uniqExact(event_id) FROM playback_events").result_rows
+        [[events]] = client.query(EVENTS_IN_THE_TABLE).result_rows
     return dg.AssetCheckResult(
         passed=loads > 0 and unbalanced == 0 and unfinished == 0 and events == stored,
         metadata={

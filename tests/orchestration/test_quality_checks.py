@@ -1,5 +1,6 @@
 """An error of a suite stops what is built from the table; a warning and an anomaly show, and stop nothing."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ingestion import ledger
 from ingestion.clickhouse_schema import create_tables
 from orchestration.defs.data_quality import TABLES, anomaly_check, suite_check
+from orchestration.defs.ingestion import ledger_balances
 from orchestration.resources import Stores
 from stack.clients import clickhouse_client
 from stack.settings import Settings
@@ -189,3 +192,22 @@ def test_what_a_run_of_the_features_needs_to_know_is_checked_before_it() -> None
     assert not result.success
     assert done == []
     assert set(checks(result)) == {"playback_events_are_valid", "playback_events_has_no_anomaly"}
+
+
+def test_the_ledger_is_held_against_the_table(stores: StoresAt) -> None:
+    now = datetime.now(UTC)
+    load = ledger.LedgerRow(
+        *(uuid.uuid4(), "simulator", "f", now),
+        rows_read=3,
+        sent=3,
+        stored=3,
+        finished_at=now + timedelta(seconds=1),
+    )
+    events = [event(1), event(1), event(2), event(3, user_id="another")]  # delivered twice, it counts once
+    with stores.clickhouse() as client:
+        ledger.write(client, load)
+        client.insert("playback_events", [list(e.values()) for e in events], list(events[0]))
+        found = ledger_balances(stores)
+        assert (found.passed, found.metadata["events in the table"].value) == (True, 3)
+        client.command("DELETE FROM playback_events WHERE user_id = 'another'")
+        assert not ledger_balances(stores).passed
