@@ -11,8 +11,8 @@
         }
     )
 }}
--- The join keeps its sides: the planner would take the long lists for the hash table. The lists are not sorted: a window
--- holds 600 ids a user, and sorting them took a quarter of the model's time.
+-- The join keeps its sides: the planner would take the long lists for the hash table. The lists are not sorted: 600 ids
+-- a user in a window, a quarter of the model's time.
 
 with
 clock as (
