@@ -29,7 +29,8 @@ FROM (
            least(total_watch_time_ms, {time_cap:Int64}) AS total_watch_time_ms,
            toString(toHour(started_at, 'UTC')) AS hour, toBool(is_finished) AS is_finished
     FROM watch_sessions
-    WHERE started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')
+    WHERE last_hour >= fromUnixTimestamp64Milli({start_ms:Int64} - 3600000, 'UTC') -- prunes: stored by it
+      AND started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')
       AND started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
     ORDER BY cityHash64(session_id, user_id, video_id), session_id, user_id, video_id
     LIMIT {rows:UInt64}
@@ -133,7 +134,8 @@ def _sessions_of(client: "Client", window: Window) -> Sequence[Sequence[int]]:
     start_ms, end_ms = window.milliseconds()
     return client.query(
         "SELECT count(), toUnixTimestamp64Milli(min(started_at)) FROM watch_sessions"
-        " WHERE started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')"
+        " WHERE last_hour >= fromUnixTimestamp64Milli({start_ms:Int64} - 3600000, 'UTC')"
+        " AND started_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')"
         " AND started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')",
         parameters={"start_ms": start_ms, "end_ms": end_ms},
     ).result_rows

@@ -1,8 +1,9 @@
 """Checks a table of the warehouse: its suite, evaluated by Great Expectations inside ClickHouse, and a page about it.
 
 All statements are one aggregate query over the view `checked_<table>`, which adds the derived columns: exact on every
-row, and cheap enough to stay so for tens of millions of them. Beyond `whole_rows` the errors are still counted on
-every row; the warnings on a sample by the hash of the key: the same rows each time.
+row, and cheap enough to stay so for tens of millions of them. Beyond `whole_rows`, a table that only grows is judged by
+its last day: what is older was judged when it was new. If that day is as large, the errors are counted on every row of
+it, the warnings on a sample by the hash of the key: the same rows each time.
 """
 
 from dataclasses import replace
@@ -42,15 +43,19 @@ def validate_table(
             return ValidationReport.of(1, missing, {})
         rows = _count(client, suite.table)
         view = f"checked_{suite.table}"
-        client.command(f"CREATE OR REPLACE VIEW {view} AS {checked_query(suite)}")
+        is_recent = suite.recent is not None and rows > whole_rows
+        client.command(f"CREATE OR REPLACE VIEW {view} AS {checked_query(suite, recent=is_recent)}")
+        if is_recent:
+            rows = _count(client, view)
+        which = f"{rows:,} rows" + (" of the last day" if is_recent else "")
         one_in = -(-rows // sampled_rows) if rows > whole_rows else 1
         if one_in == 1:
             answers = run_in_clickhouse(settings, view, suite.statements, rows)
-            statistics, checked_on = {"rows": float(rows), "sample_rate": 1.0}, f"all {rows:,} rows"
+            statistics, checked_on = {"rows": float(rows), "sample_rate": 1.0}, f"all {which}"
         else:
             answers, sampled = _with_sample(client, settings, suite, view, rows, one_in)
             statistics = {"rows": float(rows), "sampled_rows": float(sampled), "sample_rate": 1 / one_in}
-            checked_on = f"errors on all {rows:,} rows, warnings on 1 in {one_in} by hash ({sampled:,} rows)"
+            checked_on = f"errors on all {which}, warnings on 1 in {one_in} by hash ({sampled:,} rows)"
     finally:
         client.close()
     report = ValidationReport.of(1 + len(answers), failures_of(answers), statistics, checked_on)
@@ -59,12 +64,13 @@ def validate_table(
     )
 
 
-def checked_query(suite: TableSuite) -> str:
-    """The table with its derived columns; one of the table's own name stands in its place."""
+def checked_query(suite: TableSuite, *, recent: bool = False) -> str:
+    """The table, or its last day, with its derived columns; one of the table's own name stands in its place."""
     replaced = [f"{sql} AS {name}" for name, sql in suite.derived.items() if name in suite.columns]
     added = [f"{sql} AS {name}" for name, sql in suite.derived.items() if name not in suite.columns]
     star = f"* REPLACE ({', '.join(replaced)})" if replaced else "*"
-    return f"SELECT {', '.join([star, *added])} FROM {suite.table}"  # noqa: S608 - the suites are code
+    query = f"SELECT {', '.join([star, *added])} FROM {suite.table}"  # noqa: S608 - the suites are code
+    return f"{query} WHERE {suite.recent}" if recent else query
 
 
 def _with_sample(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from data_quality.training_set_schema import FEATURES, INTERACTIONS_SCHEMA
-from data_quality.windows import Window, epoch_ms, from_epoch_ms
+from data_quality.windows import DATA_CLOCK, Window, epoch_ms, from_epoch_ms
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -70,13 +70,12 @@ class NoEventsError(Exception):
 
 
 def data_clock(client: "Client") -> datetime:
-    """The "now" of every window: the newest event, but no later than now. Raises `NoEventsError`."""
-    [[events, newest]] = client.query(
-        "SELECT count(), toUnixTimestamp64Milli(least(max(impression_timestamp), now64(3, 'UTC')))"
-        " FROM playback_events"
-    ).result_rows
-    if not events:
-        raise NoEventsError("playback_events is empty: import a data set or send events first")
+    """The "now" of every window: the newest event, none from the future. Raises `NoEventsError`."""
+    [[newest]] = client.query(f"SELECT toUnixTimestamp64Milli(clock) FROM ({DATA_CLOCK})").result_rows  # noqa: S608
+    if not newest:
+        raise NoEventsError(
+            "playback_events holds no event until now: import a data set or send events first"
+        )
     return from_epoch_ms(int(newest))
 
 

@@ -2,6 +2,23 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+# As dbt's macro `as_of`. The newest of all is known from the bounds of the partitions; the others are looked through
+# only if that one is from the future (a device's wrong clock).
+DATA_CLOCK: Final = """
+    SELECT if(newest <= now64(3, 'UTC'), newest, newest_until_now) AS clock
+    FROM (
+        SELECT
+            (SELECT max(impression_timestamp) FROM playback_events) AS newest,
+            (
+                SELECT max(impression_timestamp) FROM playback_events
+                WHERE (SELECT max(impression_timestamp) > now64(3, 'UTC') FROM playback_events)
+                    AND impression_timestamp <= now64(3, 'UTC')
+            ) AS newest_until_now
+    )
+"""
+"""The data's own "now": the newest event that is not from the future; 1970 if there is none."""
 
 
 @dataclass(frozen=True)

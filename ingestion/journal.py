@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from data_quality.windows import DATA_CLOCK
+
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
@@ -19,11 +21,8 @@ def journal_rows(client: "Client", *tables: str) -> int:
 
 
 def data_clock(client: "Client") -> datetime:
-    """The newest event's time, at most now: what `as_of` of features built now would be; 1970 without an event.
-
-    Answered from the bounds of the partitions."""
-    query = "SELECT least(max(impression_timestamp), now64(3, 'UTC')) FROM playback_events"
-    return _moment(client, query)
+    """The newest event's time, none from the future: what `as_of` of features built now would be; 1970 without one."""
+    return _moment(client, DATA_CLOCK)
 
 
 def features_as_of(client: "Client") -> datetime | None:

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     # The pipeline.
     executor: Literal["in_process", "multiprocess"] = "in_process"
     training_window_days: int = Field(90, ge=1)
-    feature_window_days: int = Field(30, ge=1)
+    feature_window_days: int = Field(30, ge=2)
     first_day: date = Field(date(2022, 1, 1), description="first day (UTC) that can be chosen to be rebuilt")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the newest interactions held out")
     seed: int = Field(0, ge=0, le=2**32 - 1)

@@ -1,6 +1,7 @@
 """Servers for the whole test session: each starts when first asked for, on its own port and folder, once."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -23,16 +25,23 @@ from stack.settings import PROJECT_ROOT, Settings, child_environment, variables
 _KEPT = {"REELGRAPH_TEST_DATA"}
 
 
+# Below those that the OS gives to outgoing connections; a stretch for each of four workers.
+_STRETCH = 3000
+_FIRST = 20_000 + _STRETCH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4)
+_PORTS = cycle(range(_FIRST, _FIRST + _STRETCH))
+for _ in range(random.SystemRandom().randrange(_STRETCH)):  # two sessions at once seldom ask for the same
+    next(_PORTS)
+
+
 def free_ports(count: int) -> list[int]:
-    """Distinct free ports on loopback, as the OS hands them out."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Distinct ports on loopback that nothing listens on, and that no other test was given."""
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found
 
 
 def settings_at(home: Path, **changes: object) -> Settings:

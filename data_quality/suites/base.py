@@ -22,13 +22,15 @@ LARGEST_COUNT = 1e12
 @dataclass(frozen=True)
 class TableSuite:
     """`key`: the SQL by whose hash rows are sampled. `derived`: name -> SQL over the table's own columns; a name the
-    table has already is that column in another form (an enum as text)."""
+    table has already is that column in another form (an enum as text). `recent`: of a table that only grows, the SQL
+    that is true of its last day and lets ClickHouse leave out the partitions before."""
 
     table: str
     key: str
     columns: tuple[str, ...]
     statements: tuple[Statement, ...]
     derived: Mapping[str, str] = field(default_factory=dict)
+    recent: str | None = None
 
 
 def not_empty() -> Statement:

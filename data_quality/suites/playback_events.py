@@ -2,6 +2,7 @@
 
 from data_quality.contracts import ARRIVAL, EVENTS, MAX_ID_LENGTH, DeviceType, EventType, NetworkType
 from data_quality.suites.base import TableSuite, between, never, not_empty, not_missing, one_of
+from data_quality.windows import DATA_CLOCK
 
 MINUTES_AHEAD = 5
 """By so much a device's clock may be ahead of ours without a remark."""
@@ -14,6 +15,7 @@ _YEARS = (2000, 2099)  # as the loader's contract: seconds or microseconds sent 
 SUITE = TableSuite(
     table=EVENTS.table,
     key="event_id",
+    recent=f"impression_timestamp >= ({DATA_CLOCK}) - INTERVAL 1 DAY",
     columns=(*EVENTS.names, ARRIVAL.name),
     derived={
         **{name: f"toString({name})" for name in _ENUMS},

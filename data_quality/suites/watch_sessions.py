@@ -13,6 +13,7 @@ from data_quality.suites.base import (
     unique,
 )
 from data_quality.training_set_suite import TOLERANCE
+from data_quality.windows import DATA_CLOCK
 
 VALID_VIEW_MS = 300  # contract R1.2: a view is valid if it lasted longer
 A_DAY_MS = 86_400_000
@@ -34,6 +35,7 @@ _COLUMNS = (
 SUITE = TableSuite(
     table="watch_sessions",
     key="session_id, user_id, video_id",
+    recent=f"last_hour >= ({DATA_CLOCK}) - INTERVAL 1 DAY",
     columns=_COLUMNS,
     derived={
         "exit_reason": "toString(exit_reason)",

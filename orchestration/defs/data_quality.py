@@ -24,6 +24,11 @@ def checks_of(*tables: str) -> dg.AssetSelection:
     return dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(table), name) for table, name in names))
 
 
+# Figures of each of the last 60 days: of the tables that grow, once a day is often enough to read them.
+GROWING = ("playback_events", "watch_sessions")
+ANOMALIES_BY_DAY = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(dg.AssetKey(table), f"{table}_has_no_anomaly") for table in GROWING)
+)
 # Events arrive without a run of their own, so that the asset's own checks would only ever judge the import.
 SOURCE_CHECKS = checks_of("playback_events")
 FEATURE_CHECKS = checks_of("watch_sessions", "user_features", "video_features")

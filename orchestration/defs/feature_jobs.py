@@ -8,7 +8,7 @@ from ingestion.journal import DAYS, SESSIONS, data_clock, features_as_of, journa
 from orchestration.automation import Decision, decide_features, decide_sessions
 from orchestration.dbt import whole_table_checks
 from orchestration.defs.backfill import BACKFILL
-from orchestration.defs.data_quality import SOURCE_CHECKS
+from orchestration.defs.data_quality import ANOMALIES_BY_DAY, SOURCE_CHECKS
 from orchestration.resources import Stores
 from stack.settings import load_settings
 
@@ -21,14 +21,14 @@ def feature_jobs() -> dg.Definitions:
     whole_table = dg.AssetSelection.checks(*whole_table_checks(load_settings()))
     features_job = dg.define_asset_job(
         "features_job",
-        selection=FEATURES - whole_table | SOURCE_CHECKS,
+        selection=(FEATURES - whole_table | SOURCE_CHECKS) - ANOMALIES_BY_DAY,
         description="All dbt models and their quick tests, what is written back to Postgres, the online copy.",
     )
     # Builds first: between two hourly runs sessions are newer than the sums of their days, which is no fault.
     data_tests_job = dg.define_asset_job(
         "data_tests_job",
         selection=FEATURES | SOURCE_CHECKS,
-        description="As features_job, with the tests that read whole tables.",
+        description="As features_job, with the tests that read whole tables and the watch for unusual days.",
     )
     schedules = [
         dg.schedule(

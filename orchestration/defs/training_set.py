@@ -47,8 +47,8 @@ def build_training_models(
 
 
 def wait_for_rebuilds(stores: Stores, seconds: float = 60.0) -> None:
-    """Until no run is between taking what arrived and having built it; goes on after `seconds`: a killed run's rest
-    waits for the next one, and what it says of the days is summed from their changes."""
+    """Until no run is between taking what arrived and having built it, but not longer than `seconds`. The models look
+    again themselves, and fail rather than miss a session (dbt's `no_rebuild_is_under_way`); then the op is retried."""
     from ingestion.journal import TAKEN, journal_rows
 
     deadline = time.monotonic() + seconds

@@ -105,7 +105,8 @@ _TABLES = (
     " ENGINE = MergeTree ORDER BY event_id",
     "CREATE TABLE watch_sessions (session_id String, user_id String, video_id String,"
     " started_at DateTime64(3, 'UTC'), ended_at DateTime64(3, 'UTC'), total_watch_time_ms Int64,"
-    " video_duration_ms Int64, watch_time_ratio Float64, is_finished UInt8)"
+    " video_duration_ms Int64, watch_time_ratio Float64, is_finished UInt8,"
+    " last_hour DateTime64(3, 'UTC') ALIAS toDateTime64(toStartOfHour(ended_at), 3, 'UTC'))"
     " ENGINE = MergeTree ORDER BY (user_id, started_at)",
     "CREATE TABLE training_interactions (hour DateTime64(3, 'UTC'), session_id String, user_id String,"
     " video_id String, started_at DateTime64(3, 'UTC'), ended_at DateTime64(3, 'UTC'), total_watch_time_ms Int64,"

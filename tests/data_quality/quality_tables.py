@@ -33,6 +33,7 @@ SESSION: dict[str, Any] = {
     **{"started_at": NOON, "ended_at": NOON + timedelta(seconds=20)},
     **{"total_watch_time_ms": 20_000, "effective_watch_time_ms": 18_000, "video_duration_ms": 40_000},
     **{"watch_time_ratio": 0.5, "exit_reason": "scroll", "num_events": 4, "last_arrival_at": NOON},
+    "last_hour": NOON,
     **{"is_finished": 0, "is_valid_view": 1, "scrolled_in": 0, "scrolled_out": 1, "was_played": 1},
     **{"num_pauses": 1, "num_resumes": 1, "num_replays": 0},
     **{"num_likes": 1, "num_comments": 0, "num_shares": 0, "num_follows": 0, "num_saves": 0},

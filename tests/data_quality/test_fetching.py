@@ -121,8 +121,8 @@ def test_the_datas_clock_is_its_newest_event_but_never_in_the_future(store: Any)
     newest = datetime(2022, 5, 8, 15, 59, 59, 999_000, tzinfo=UTC)
     store.add_events(newest, newest - timedelta(days=3))
     assert data_clock(store.client) == newest
-    store.add_events(datetime.now(UTC) + timedelta(days=365))
-    assert abs(data_clock(store.client) - datetime.now(UTC)) < timedelta(minutes=5)
+    store.add_events(datetime.now(UTC) + timedelta(days=365))  # one device's clock moves nobody's window
+    assert data_clock(store.client) == newest
 
 
 def test_watched_pairs_are_distinct_and_sorted(store: Any, as_of: datetime) -> None:

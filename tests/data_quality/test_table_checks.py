@@ -1,5 +1,6 @@
 """How a table is checked, whatever its suite: missing columns and values, big tables, the page of the data docs."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,9 @@ def test_one_bad_row_of_a_big_table_is_found_and_warnings_come_from_a_sample(qua
     sampled = int(report.statistics["sampled_rows"])
     assert report.statistics == {"rows": 2000.0, "sampled_rows": float(sampled), "sample_rate": 0.25}
     assert 400 < sampled < 600
-    assert report.checked_on == f"errors on all 2,000 rows, warnings on 1 in 4 by hash ({sampled:,} rows)"
+    assert report.checked_on == (
+        f"errors on all 2,000 rows of the last day, warnings on 1 in 4 by hash ({sampled:,} rows)"
+    )
     [warning] = report.warnings
     found, of = (int(word) for word in warning.observed.split() if word.isdigit())
     assert (warning.expectation, of) == ("locations_are_coarse", sampled)
@@ -105,3 +108,17 @@ def test_the_check_adds_a_page_to_the_data_docs(quality_tables: Tables, tmp_path
     assert "watch time fits into the session (error; max_value 0)" in text
     assert "nobody watches for a day (warning; max_value 86400000)" in text
     assert "all 100 rows" in text
+
+
+def test_of_a_big_table_that_grows_the_last_day_is_judged(quality_tables: Tables) -> None:
+    long_ago = {"impression_timestamp": NOON - timedelta(days=1, hours=1)}
+    quality_tables.fill("playback_events", {**long_ago, "position_index": -1}, long_ago)
+    assert not quality_tables.validate("playback_events", whole_rows=101).success
+    report = quality_tables.validate("playback_events", whole_rows=100)
+    assert (report.success, report.checked_on) == (True, "all 99 rows of the last day")
+
+    long_ago = {"last_hour": NOON - timedelta(days=1, hours=1)}
+    quality_tables.fill("watch_sessions", {**long_ago, "was_played": 2}, long_ago)
+    assert not quality_tables.validate("watch_sessions", whole_rows=101).success
+    report = quality_tables.validate("watch_sessions", whole_rows=100)
+    assert (report.success, report.checked_on) == (True, "all 99 rows of the last day")

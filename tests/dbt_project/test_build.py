@@ -129,6 +129,14 @@ def test_as_of_of_an_earlier_day_hides_what_came_later(world: Warehouse) -> None
     ]
 
 
+def test_an_event_from_the_future_moves_no_window(world: Warehouse) -> None:
+    world.dbt("run", "-s", "+user_features")
+    before = world.everything("user_features")
+    world.add([Event("far", "view_start", 86_400 * 365 * 60, user="u1", video="v1")])
+    world.dbt("run", "-s", "+user_features")
+    assert world.everything("user_features") == before
+
+
 def test_no_events_at_all_build_into_empty_tables(warehouse: Warehouse) -> None:
     warehouse.dbt("build", "--exclude-resource-type", "unit_test")
     names = ["watch_sessions", "int_session_changes", "interactions", *warehouse.tables()]

@@ -176,3 +176,23 @@ def test_a_lost_table_of_sessions_brings_every_day_along(started: Warehouse) -> 
     build(started)
     assert users(started) == [(MAY_1, "u2", 1, 0, 0, ["v1"]), (MAY_3, "u2", 1, 0, 0, [])]
     assert videos(started) == [(MAY_1, "v1", 1, 0, 0, 1), (MAY_3, "v2", 1, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("table", DAILY)
+def test_a_first_build_of_days_that_was_killed_is_made_good_by_the_next(
+    started: Warehouse, table: str
+) -> None:
+    before = started.everything(table)
+    started.client.command(f"DROP TABLE {table}")
+
+    def kill(sql: str, _: object) -> None:
+        if f"insert into `dbt_tests`.`{table}`" in sql:
+            raise InterruptedError
+
+    with intercepted(kill):
+        _, messages = started.try_dbt("run", "-s", table)
+    assert len(messages) == 1
+    assert started.everything(table) == []
+    build(started, table)
+    assert started.everything(table) == before
+    assert started.rows(WORK_LEFT)[0][3] == 0

@@ -79,6 +79,10 @@ DEFECTS = {
     "INSERT INTO playback_events (user_id, session_id, video_id) VALUES ('', 's', 'v')": {
         "stg_playback_events_have_an_id_of_everything",
     },
+    "INSERT INTO playback_events (event_id, user_id, session_id, video_id) "
+    "SELECT event_id, 'u1', 'another', 'v1' FROM playback_events WHERE session_id = 'a' LIMIT 1": {
+        "an_event_is_of_one_session",
+    },
 }
 DATA_TESTS = ("test", "--exclude-resource-type", "unit_test")
 

@@ -86,6 +86,22 @@ def test_a_duration_that_becomes_known_later_reaches_old_sessions(started: Wareh
     assert started.rows(ratio) == [(1.0, 1)]
 
 
+def test_a_video_that_is_only_new_in_the_catalogue_touches_nothing(started: Warehouse) -> None:
+    started.catalogue("INSERT INTO videos (video_id, creator_id, duration_ms) VALUES ('new', 'c', 30000)")
+    selected: list[list[tuple[object, ...]]] = []
+
+    def look(sql: str, _: object) -> None:
+        insert, select, rest = sql.partition("select distinct")
+        if "touched_sessions" in insert and "was_used" in rest:
+            selected.append(started.rows(select + rest))
+
+    with intercepted(look):
+        started.dbt("run", "-s", "tag:sessions")
+    assert selected == [[]]
+    durations = "SELECT video_id, duration_ms FROM session_durations FINAL ORDER BY ALL"
+    assert started.rows(durations) == [("new", 30000), ("v1", 60000)]
+
+
 class Killed(Exception):
     pass
 
@@ -116,6 +132,24 @@ def test_what_a_killed_run_left_is_done_by_the_next(started: Warehouse, moment: 
     build(started)
     assert totals(started) == {"a": (5000, 2), "b": (8000, 2), "c": (0, 1)}
     assert started.everything("int_session_states") == rebuilt(started)
+
+
+def test_a_first_build_that_was_killed_is_made_good_by_the_next(warehouse: Warehouse) -> None:
+    warehouse.add([Event("a", "view_start", 0), Event("b", "view_start", 0, user="u2")])
+    warehouse.client.command("TRUNCATE TABLE session_inbox")  # built before, and the table was lost
+
+    def kill(sql: str, _: object) -> None:
+        if "insert into `dbt_tests`.`int_session_states`" in sql:
+            raise Killed
+
+    with intercepted(kill):
+        _, messages = warehouse.try_dbt("run", "-s", "int_session_states")
+    assert len(messages) == 1
+    assert warehouse.everything("int_session_states") == []
+    warehouse.add([Event("c", "scroll_pass", 6)])
+    build(warehouse)
+    assert totals(warehouse) == {"a": (0, 1), "b": (0, 1), "c": (0, 1)}
+    assert warehouse.everything("int_session_states") == rebuilt(warehouse)
 
 
 def test_a_kill_in_the_middle_of_the_insert_is_repaired(started: Warehouse) -> None:

@@ -240,3 +240,17 @@ def test_another_order_of_arrival_and_other_pieces_give_a_set_of_the_same_bytes(
     )
     assert sorted(at_once) == ["interactions.parquet", "meta.json", "videos.parquet", "watched.parquet"]
     assert at_once == in_two
+
+
+def test_training_features_are_not_built_while_sessions_are(warehouse: Warehouse) -> None:
+    warehouse.add([Event("a", "view_start", 0), Event("a", "view_end", 30)])
+    warehouse.dbt("run", "-s", "+tag:training")
+    warehouse.client.command(
+        "INSERT INTO touched_sessions VALUES ('u1', 1)"
+    )  # taken by a run in progress, or killed
+    _, messages = warehouse.try_dbt("run", "-s", "tag:training")
+    assert len(messages) == 3  # the others are skipped
+    assert "training_interactions: error" in messages[0]
+    assert "sessions are being rebuilt" in messages[0]
+    warehouse.dbt("run", "-s", "int_session_states")
+    warehouse.dbt("run", "-s", "tag:training")

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,12 +19,11 @@ from ml.factors import FactorModel
 from serving import bento
 from serving.bundle import BundleRecord, ModelToPack, pack, read_record
 from stack.settings import Settings, telemetry_off
+from tests.conftest import free_ports
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def wait_for(probe: Callable[[], bool], what: str, timeout: float = 60) -> None:

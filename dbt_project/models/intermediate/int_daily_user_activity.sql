@@ -9,7 +9,11 @@
         order_by=['user_id', 'activity_date'],
         partition_by='toYYYYMM(activity_date)',
         query_settings={'max_partitions_per_insert_block': 0, 'lightweight_deletes_sync': 2},
-        pre_hook=["{{ take_days() }}", "{{ delete_touched_days() }}"],
+        pre_hook=[
+            "{{ take_days() }}",
+            "{{ ask_for_every_day_at_first(ref('int_session_changes')) }}",
+            "{{ delete_touched_days() }}",
+        ],
         post_hook=["{{ forget_days() }}"]
     )
 }}

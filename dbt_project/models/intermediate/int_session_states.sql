@@ -18,6 +18,7 @@
         },
         pre_hook=[
             "{{ take_sessions() }}",
+            "{{ ask_for_everything_at_first() }}",
             "{{ touch_sessions_of_changed_videos() }}",
             "{{ touch_days() }}",
         ],

@@ -32,7 +32,8 @@ final as (
         num_follows,
         num_saves,
         num_events,
-        last_arrival_at
+        last_arrival_at,
+        hour as last_hour
     from states
     where is_latest = 1
 )

@@ -9,7 +9,7 @@ deliveries as (
 -- The newest delivery wins, as in ReplacingMergeTree(created_at), whether or not it has merged yet. FINAL would not
 -- do: it only sees repeats with the same timestamp. The order after created_at, distinct_events' own, settles a tie.
 -- An event is the same by its id and its session's ids, which never change: so a filter on a person or a session
--- reaches the table. An id that two sessions claim fails the `unique` test.
+-- reaches the table. An id that two sessions claim fails a test.
 final as (
     select
         event_id,

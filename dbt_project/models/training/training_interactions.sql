@@ -5,7 +5,8 @@
         materialized='table',
         engine='MergeTree()',
         order_by=['hour', 'started_at', 'session_id', 'user_id', 'video_id'],
-        tags=['training']
+        tags=['training'],
+        pre_hook=["{{ no_rebuild_is_under_way() }}"]
     )
 }}
 

@@ -6,7 +6,8 @@
         engine='MergeTree()',
         order_by=['hour', 'video_id'],
         query_settings=spill_settings(),
-        tags=['training']
+        tags=['training'],
+        pre_hook=["{{ no_rebuild_is_under_way() }}"]
     )
 }}
 
