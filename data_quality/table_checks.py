@@ -2,8 +2,8 @@
 
 All statements are one aggregate query over the view `checked_<table>`, which adds the derived columns: exact on every
 row, and cheap enough to stay so for tens of millions of them. Beyond `whole_rows`, a table that only grows is judged by
-its last day, in the data's time: of what arrives later than that, or is imported at once, ingestion's own checks are the
-judge. If that day is as large, the errors are counted on every row of it, the warnings on a sample by the hash of the
+its last day, in the data's time: what arrives later than that, or is imported at once, is judged by ingestion's own
+checks. If that day is as large, the errors are counted on every row of it, the warnings on a sample by the hash of the
 key: the same rows each time.
 """
 

@@ -35,8 +35,8 @@ FEATURE_CHECKS = checks_of("watch_sessions", "user_features", "video_features")
 
 
 class Size(dg.Config):
-    """Beyond `whole_rows` rows, a table that grows is judged by its last day. If that is as large, or the table does not
-    grow: errors on all of it, warnings on a sample of about `sampled_rows`."""
+    """Beyond `whole_rows` rows, a table that grows is judged by its last day. If that is as large, or the table does
+    not grow: errors on all of it, warnings on a sample of about `sampled_rows`."""
 
     whole_rows: int = 50_000_000
     sampled_rows: int = 5_000_000
