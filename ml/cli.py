@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ml.errors import ModelError
-from ml.factors import KINDS
+from ml.recommender import KINDS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,7 +19,17 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--out", type=Path, required=True, metavar="DIR")
     training.add_argument("--test-fraction", type=float, help="share of the newest rows held out")
     training.add_argument("--seed", type=int)
-    training.add_argument("--two-tower-epochs", type=int)
+    training.add_argument(
+        "--two-tower-epochs", type=int, help="at most; it stops earlier when it no longer learns"
+    )
+    training.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="KIND=DIR",
+        dest="parts",
+        help="for a hybrid: the other kinds' trained folders",
+    )
 
     judging = commands.add_parser("judge", help="compare models on the rows they did not see")
     judging.add_argument("--model", action="append", required=True, metavar="KIND=DIR", dest="models")
@@ -35,20 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "train":
-            _train(options)
+            _train(options, _folders(parser, "--part", options.parts))
         else:
-            dirs = dict(model.partition("=")[::2] for model in options.models)
-            unknown = sorted(set(dirs) - set(KINDS))
-            if unknown or not all(dirs.values()):
-                parser.error(f"--model must be KIND=DIR, KIND one of {', '.join(KINDS)}")
-            _judge({kind: Path(path) for kind, path in dirs.items()}, options)
+            _judge(_folders(parser, "--model", options.models), options)
     except ModelError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _train(options: argparse.Namespace) -> None:
+def _folders(parser: argparse.ArgumentParser, option: str, given: Sequence[str]) -> dict[str, Path]:
+    dirs = dict(item.partition("=")[::2] for item in given)
+    if set(dirs) - set(KINDS) or not all(dirs.values()):
+        parser.error(f"{option} must be KIND=DIR, KIND one of {', '.join(KINDS)}")
+    return {kind: Path(path) for kind, path in dirs.items()}
+
+
+def _train(options: argparse.Namespace, parts: dict[str, Path]) -> None:
     from ml.pipeline import train
 
     config: dict = {"test_fraction": options.test_fraction, "seed": options.seed}
@@ -59,7 +72,7 @@ def _train(options: argparse.Namespace) -> None:
     def show(phase: str, epoch: int, epochs: int, loss: float) -> None:
         print(f"{options.kind} {phase}: epoch {epoch}/{epochs} loss {loss:.4f}", flush=True)
 
-    report = train(options.kind, options.training_set, options.out, config=config, progress=show)
+    report = train(options.kind, options.training_set, options.out, config=config, progress=show, parts=parts)
     print(f"{options.kind}: {report.counts['rows']} rows, seconds {report.seconds}")
 
 

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from ml.collaborative_config import ALSConfig, HybridConfig, ItemItemConfig
+from ml.config_base import Config
+from ml.content_config import ContentConfig
 from ml.errors import ConfigurationError
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SVDConfig(_Config):
+class SVDConfig(Config):
     """Biased matrix factorisation; the defaults are the contract's (R5)."""
 
     n_factors: int = Field(default=100, ge=1)
@@ -24,11 +23,11 @@ class SVDConfig(_Config):
     )
 
 
-class PopularityConfig(_Config):
+class PopularityConfig(Config):
     half_life_days: float = Field(default=2.0, gt=0, description="a play this old counts half")
 
 
-class TwoTowerConfig(_Config):
+class TwoTowerConfig(Config):
     """The contract's 64-d towers with 128-64 hidden layers (R5) and how they are trained.
 
     The regularisation was chosen on KuaiRand-Pure, on a validation cut inside the training rows: with four known
@@ -60,14 +59,21 @@ class TwoTowerConfig(_Config):
     threads: int = Field(default=1, ge=1, description="CPU threads; fixed, because the result depends on it")
 
 
-class TrainConfig(_Config):
+class TrainConfig(Config):
     """Everything that decides a training's result, besides the data."""
 
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    validation_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="of the rows before the cut: what choices are made on"
+    )
     seed: int = Field(default=0, ge=0)
     svd: SVDConfig = SVDConfig()
     two_tower: TwoTowerConfig = TwoTowerConfig()
     popularity: PopularityConfig = PopularityConfig()
+    als: ALSConfig = ALSConfig()
+    item_item: ItemItemConfig = ItemItemConfig()
+    content: ContentConfig = ContentConfig()
+    hybrid: HybridConfig = HybridConfig()
 
     @classmethod
     def of(cls, config: "TrainConfig | Mapping[str, Any] | None") -> Self:

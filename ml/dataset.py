@@ -1,61 +1,34 @@
-"""What models are trained on: interactions and the catalogue, as columns, and both as matrix rows."""
+"""What models are trained on: interactions, pairs met, the catalogue, the people; and what of it was known when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ml import parquet
+from ml.catalogue import USERS_FILE, VIDEOS_FILE, Catalogue, People
 from ml.errors import TrainingSetError
 from ml.ids import Ids, Rows, lookup, vocabulary
+from ml.parquet import UNKNOWN_MS
 
-UNKNOWN_MS = -1
+__all__ = [
+    "INTERACTIONS_FILE",
+    "UNKNOWN_MS",
+    "USERS_FILE",
+    "VIDEOS_FILE",
+    "WATCHED_FILE",
+    "Catalogue",
+    "Encoded",
+    "Interactions",
+    "Known",
+    "People",
+    "Watched",
+]
 
 INTERACTIONS_FILE = "interactions.parquet"
-VIDEOS_FILE = "videos.parquet"
 WATCHED_FILE = "watched.parquet"
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    if not path.is_file():
-        raise TrainingSetError(f"{path.name}: no such file in {path.parent}")
-    try:
-        present = pq.read_schema(path).names
-    except pa.ArrowInvalid as error:
-        raise TrainingSetError(f"{path.name}: not a parquet file ({error})") from error
-    missing = [name for name in columns if name not in present]
-    if missing:
-        raise TrainingSetError(f"{path.name}: lacks column {', '.join(missing)}")
-    return pq.read_table(path, columns=columns)
-
-
-def _ids(table: pa.Table, column: str, where: str) -> Ids:
-    values = table[column].cast(pa.string())
-    if values.null_count or pc.any(pc.equal(values, "")).as_py():
-        raise TrainingSetError(f"{where}: {column} is empty in a row")
-    if pc.any(pc.match_substring(values, "\0")).as_py():  # numpy would cut the id off there
-        raise TrainingSetError(f"{where}: {column} has a NUL character in a row")
-    return np.asarray(values.to_pylist(), dtype=np.str_) if len(values) else np.empty(0, dtype="<U1")
-
-
-def _refuse_nulls(table: pa.Table, columns: list[str], where: str) -> None:
-    for column in columns:
-        if table[column].null_count:
-            raise TrainingSetError(f"{where}: {column} is null in a row")
-
-
-def _text(table: pa.Table, column: str) -> Ids:
-    values = pc.fill_null(table[column].cast(pa.string()), "").to_pylist()
-    return np.asarray(values, dtype=np.str_) if values else np.empty(0, dtype="<U1")
-
-
-def _epoch_ms(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    whole = column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
-    return pc.fill_null(whole, UNKNOWN_MS).to_numpy().astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -98,13 +71,13 @@ class Interactions:
         """Read `interactions.parquet`; raises `TrainingSetError` naming the file and the column."""
         path = Path(path)
         values = ["started_at", "ended_at", "rating", "weight", "is_positive"]
-        table = _read(path, ["user_id", "video_id", *values])
-        _refuse_nulls(table, values, path.name)
+        table = parquet.read_columns(path, ["user_id", "video_id", *values])
+        parquet.refuse_nulls(table, values, path.name)
         rows = cls(
-            user_ids=_ids(table, "user_id", path.name),
-            video_ids=_ids(table, "video_id", path.name),
-            started_at_ms=_epoch_ms(table["started_at"]),
-            ended_at_ms=_epoch_ms(table["ended_at"]),
+            user_ids=parquet.ids(table, "user_id", path.name),
+            video_ids=parquet.ids(table, "video_id", path.name),
+            started_at_ms=parquet.epoch_ms(table["started_at"]),
+            ended_at_ms=parquet.epoch_ms(table["ended_at"]),
             ratings=table["rating"].to_numpy().astype(np.float32),
             weights=table["weight"].to_numpy().astype(np.float32),
             positives=table["is_positive"].to_numpy().astype(np.bool_),
@@ -125,15 +98,19 @@ class Watched:
     first_met_ms: NDArray[np.int64]
 
     @classmethod
+    def nothing(cls) -> Self:
+        return cls(np.empty(0, dtype="<U1"), np.empty(0, dtype="<U1"), np.empty(0, dtype=np.int64))
+
+    @classmethod
     def from_parquet(cls, path: Path) -> Self:
         """Read `watched.parquet`; raises `TrainingSetError` naming the file and the column."""
         path = Path(path)
-        table = _read(path, ["user_id", "video_id", "first_met_at"])
-        _refuse_nulls(table, ["first_met_at"], path.name)
+        table = parquet.read_columns(path, ["user_id", "video_id", "first_met_at"])
+        parquet.refuse_nulls(table, ["first_met_at"], path.name)
         return cls(
-            user_ids=_ids(table, "user_id", path.name),
-            video_ids=_ids(table, "video_id", path.name),
-            first_met_ms=_epoch_ms(table["first_met_at"]),
+            user_ids=parquet.ids(table, "user_id", path.name),
+            video_ids=parquet.ids(table, "video_id", path.name),
+            first_met_ms=parquet.epoch_ms(table["first_met_at"]),
         )
 
     def before(self, time_ms: int) -> tuple[Ids, Ids]:
@@ -143,40 +120,40 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """What is known of each video apart from its plays; unknown text is '', an unknown duration `UNKNOWN_MS`.
+class Known:
+    """All that a model may learn from, as it was known at `as_of_ms` (epoch ms): the one argument of every `fit`.
 
-    The snapshot's counters (views, likes, trending) are left out on purpose: they were taken after the cut, so a
-    holdout model that reads them has seen the test.
+    `interactions` had ended by then, `watched` were met before; the catalogue and the profiles have no history, they
+    are as the training set has them. Videos uploaded later are candidates all the same: what is judged is the whole
+    catalogue.
     """
 
-    video_ids: Ids
-    creator_ids: Ids
-    categories: Ids
-    languages: Ids
-    durations_ms: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        values, counts = np.unique(self.video_ids, return_counts=True)
-        if (counts > 1).any():
-            raise TrainingSetError(
-                f"videos.parquet: video_id {str(values[counts.argmax()])!r} appears more than once"
-            )
-
-    def __len__(self) -> int:
-        return len(self.video_ids)
+    interactions: Interactions
+    catalogue: Catalogue
+    as_of_ms: int
+    people: People = field(default_factory=People.nobody)
+    watched: Watched = field(default_factory=Watched.nothing)
 
     @classmethod
-    def from_parquet(cls, path: Path) -> Self:
-        """Read `videos.parquet`; raises `TrainingSetError` naming the file and the column."""
-        path = Path(path)
-        table = _read(path, ["video_id", "creator_id", "category", "language", "duration_ms"])
+    def of(
+        cls,
+        interactions: Interactions,
+        catalogue: Catalogue,
+        people: People | None = None,
+        watched: Watched | None = None,
+        as_of_ms: int | None = None,
+    ) -> Self:
+        """`as_of_ms` unless given: just after the newest end of a row. Pairs met later than that are left out."""
+        if as_of_ms is None:
+            as_of_ms = int(interactions.ended_at_ms.max()) + 1 if len(interactions) else 0
+        watched = watched or Watched.nothing()
+        met = watched.first_met_ms < as_of_ms
         return cls(
-            video_ids=_ids(table, "video_id", path.name),
-            creator_ids=_text(table, "creator_id"),
-            categories=_text(table, "category"),
-            languages=_text(table, "language"),
-            durations_ms=pc.fill_null(table["duration_ms"].cast(pa.int64()), UNKNOWN_MS).to_numpy(),
+            interactions=interactions,
+            catalogue=catalogue,
+            as_of_ms=as_of_ms,
+            people=people or People.nobody(),
+            watched=Watched(watched.user_ids[met], watched.video_ids[met], watched.first_met_ms[met]),
         )
 
 

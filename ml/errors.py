@@ -46,3 +46,7 @@ class MismatchedHoldoutError(ModelError):
 
 class DivergedError(ModelError):
     """Training produced a loss that is not finite."""
+
+
+class MissingPartError(ModelError):
+    """A model is made of others, and one of them is not there or was fitted on other rows."""

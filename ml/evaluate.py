@@ -18,6 +18,7 @@ from ml.metrics import (
     ranking_metrics,
     root_mean_square,
 )
+from ml.recommender import Recommender
 from ml.split import Split
 from ml.svd import RATING_SCALE, predict_ratings
 from ml.topk import rows_per_block, top_k
@@ -77,10 +78,10 @@ class Evaluation:
 
 
 def evaluate(
-    model: FactorModel,
+    model: Recommender,
     users: TestUsers,
     cutoffs: tuple[int, ...] = CUTOFFS,
-    strangers: FactorModel | None = None,
+    strangers: Recommender | None = None,
 ) -> Evaluation:
     """Rank the model's whole catalogue for each test user, without the videos they had met, and score the lists.
 
@@ -113,7 +114,7 @@ def evaluate(
     return Evaluation(ranking_metrics(hits, counts, cutoffs), coverage)
 
 
-def _scores_for_strangers(popularity: FactorModel, video_ids: Ids) -> NDArray[np.float32]:
+def _scores_for_strangers(popularity: Recommender, video_ids: Ids) -> NDArray[np.float32]:
     """The score of each of `video_ids` for a user nobody knows; videos it never saw come last, as in serving."""
     columns = lookup(popularity.video_ids, video_ids)
     scores = popularity.scores([""])[0]

@@ -1,35 +1,31 @@
-"""The one form every trained model takes: factors, biases and the ids they belong to. Needs only numpy."""
+"""Models whose scores are dot products: factors, biases and the ids they belong to. Needs only numpy."""
 
-import json
-import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import ModelFilesError, UnknownVideoError
-from ml.files import replaced, write_json
+from ml.fold_in import FoldIn, restored
 from ml.ids import MISSING, Ids, lookup
-from ml.topk import NO_CANDIDATE, rows_per_block, top_k
+from ml.recommender import Past, Recommender, Scores, check_array, check_ids, cosines
 
-KINDS = ("svd", "two-tower", "popularity")
-FORMAT = 1
-
-Ranked = list[tuple[str, float]]
-
+ARRAYS_FILE = "arrays.npz"
 _ARRAYS = ("user_ids", "video_ids", "user_factors", "video_factors", "user_bias", "video_bias")
+_FOLD_IN = "fold_in."
 
 
 @dataclass(frozen=True)
-class FactorModel:
+class FactorModel(Recommender):
     """score(u, v) = offset + user_bias[u] + video_bias[v] + user_factors[u] . video_factors[v].
 
-    `user_ids` (n,) and `video_ids` (m,) are sorted and distinct; `user_factors` (n, d), `video_factors` (m, d),
-    `user_bias` (n,) and `video_bias` (m,) float32. `info` is JSON: how the model was made.
+    `user_factors` (n, d), `video_factors` (m, d), `user_bias` (n,) and `video_bias` (m,) are float32. With `fold_in`
+    it scores for people it never saw by their past; without, and for an empty past, by the biases.
     """
+
+    form: ClassVar[str] = "factors"
 
     kind: str
     user_ids: Ids
@@ -40,106 +36,63 @@ class FactorModel:
     video_bias: NDArray[np.float32]
     offset: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
+    fold_in: FoldIn | None = None
 
     def __post_init__(self) -> None:
         n, m = len(self.user_ids), len(self.video_ids)
         d = self.video_factors.shape[-1]
-        expected = {"user_factors": (n, d), "video_factors": (m, d), "user_bias": (n,), "video_bias": (m,)}
-        for name, shape in expected.items():
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != np.float32:
-                raise ModelFilesError(f"{name}: {array.dtype} {array.shape}, must be float32 {shape}")
-            if not np.isfinite(array).all():
-                raise ModelFilesError(f"{name}: holds a value that is not finite")
-        for name in ("user_ids", "video_ids"):
-            ids = getattr(self, name)
-            if ids.dtype.kind != "U" or (ids[1:] <= ids[:-1]).any():
-                raise ModelFilesError(f"{name}: must be distinct strings in sorted order")
+        check_ids(user_ids=self.user_ids, video_ids=self.video_ids)
+        check_array("user_factors", self.user_factors, (n, d))
+        check_array("video_factors", self.video_factors, (m, d))
+        check_array("user_bias", self.user_bias, (n,))
+        check_array("video_bias", self.video_bias, (m,))
 
-    # --- asking ---------------------------------------------------------------------------------------------
-
-    def knows(self, user_id: str) -> bool:
-        """Whether the model learned something about this user; scores of others are the biases alone."""
-        return bool(lookup(self.user_ids, [user_id])[0] != MISSING)
-
-    def scores(self, user_ids: Sequence[str] | Ids) -> NDArray[np.float32]:
-        """Score of every video for each user, shape (len(user_ids), n_videos), columns as in `video_ids`."""
+    def scores(self, user_ids: Sequence[str] | Ids) -> Scores:
         rows = lookup(self.user_ids, user_ids)
         known = rows != MISSING
-        scores = np.tile(self.video_bias + np.float32(self.offset), (len(rows), 1))
+        scores = self._of_strangers(len(rows))
         if known.any():
             mine = rows[known]
             scores[known] += self.user_factors[mine] @ self.video_factors.T
             scores[known] += self.user_bias[mine, None]
         return scores
 
-    def recommend(
-        self,
-        user_ids: Sequence[str] | Ids,
-        k: int,
-        exclude: Mapping[str, Collection[str]] | None = None,
-    ) -> list[Ranked]:
-        """The k best videos of each user, best first, without those in `exclude[user]`; fewer if fewer are left."""
-        exclude = exclude or {}
-        lists: list[Ranked] = []
-        for block in self._blocks(user_ids):
-            scores = self.scores(block)
-            for row, user_id in enumerate(block):
-                if unwanted := exclude.get(str(user_id)):
-                    columns = lookup(self.video_ids, list(unwanted))
-                    scores[row, columns[columns != MISSING]] = -np.inf
-            columns, values = top_k(scores, k)
-            for of_user, points in zip(columns, values, strict=True):
-                kept = of_user != NO_CANDIDATE
-                ids = self.video_ids[of_user[kept]].tolist()
-                lists.append(list(zip(ids, points[kept].tolist(), strict=True)))
-        return lists
+    def scores_for(self, pasts: Sequence[Past]) -> Scores:
+        scores = self._of_strangers(len(pasts))
+        if self.fold_in is None:
+            return scores
+        for place, past in enumerate(pasts):
+            rows = lookup(self.video_ids, past.video_ids)
+            weights, ages_days = past.arrays()
+            known = (rows != MISSING) & (weights > 0)
+            if known.any():
+                vector = self.fold_in.user_vector(
+                    rows[known], weights[known], ages_days[known], self.video_factors
+                )
+                scores[place] += self.video_factors @ vector
+        return scores
 
-    def similar(self, video_id: str, k: int) -> Ranked:
-        """The k videos whose factors point the same way (cosine), best first, never the video itself.
+    def similarities(self, row: int) -> Scores:
+        """Cosine of the factors."""
+        return cosines(self.video_factors, row)
 
-        Empty when the model learned nothing about the video (its factors are zero); raises `UnknownVideoError`
-        for an id that is not in the catalogue.
-        """
-        row = int(lookup(self.video_ids, [video_id])[0])
-        if row == MISSING:
-            raise UnknownVideoError(f"video {video_id!r} is not in the {self.kind} model's catalogue")
-        lengths = np.linalg.norm(self.video_factors, axis=1)
-        if lengths[row] == 0:
-            return []
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosines = (self.video_factors @ self.video_factors[row]) / (lengths * lengths[row])
-        cosines[(lengths == 0) | (np.arange(len(lengths)) == row)] = -np.inf
-        columns, values = top_k(cosines[None, :], k)
-        kept = columns[0] != NO_CANDIDATE
-        return list(zip(self.video_ids[columns[0][kept]].tolist(), values[0][kept].tolist(), strict=True))
+    def _of_strangers(self, n: int) -> Scores:
+        return np.tile(self.video_bias + np.float32(self.offset), (n, 1))
 
-    def _blocks(self, user_ids: Sequence[str] | Ids) -> Iterator[Sequence[str] | Ids]:
-        step = rows_per_block(len(self.video_ids))
-        for start in range(0, len(user_ids), step):
-            yield user_ids[start : start + step]
-
-    # --- files ----------------------------------------------------------------------------------------------
-
-    def save(self, directory: Path) -> None:
-        """Write `model.json` and `arrays.npz`; whole or not at all, replacing what was there."""
-        with replaced(Path(directory)) as fresh:
-            about = {"format": FORMAT, "kind": self.kind, "offset": self.offset, "info": self.info}
-            write_json(fresh / "model.json", about)
-            np.savez(
-                fresh / "arrays.npz", allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS}
-            )
+    def write(self, folder: Path) -> dict[str, Any]:
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        about: dict[str, Any] = {"offset": self.offset, "fold_in": None}
+        if self.fold_in is not None:
+            arrays |= {_FOLD_IN + name: array for name, array in self.fold_in.arrays().items()}
+            about["fold_in"] = {"name": self.fold_in.name, "settings": self.fold_in.settings()}
+        np.savez(folder / ARRAYS_FILE, allow_pickle=False, **arrays)
+        return about
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what `save` wrote; raises `ModelFilesError` naming what is wrong with it."""
-        directory = Path(directory)
-        try:
-            about = json.loads((directory / "model.json").read_text("utf-8"))
-            if about.get("format") != FORMAT:
-                raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
-            with np.load(directory / "arrays.npz", allow_pickle=False) as arrays:
-                columns = {name: arrays[name] for name in _ARRAYS}
-            return cls(kind=about["kind"], offset=about["offset"], info=about["info"], **columns)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ModelFilesError(f"{directory}: not a saved model ({error})") from error
+    def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
+        with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in _ARRAYS}
+            rest = {n.removeprefix(_FOLD_IN): arrays[n] for n in arrays.files if n.startswith(_FOLD_IN)}
+        made = about["fold_in"]
+        fold_in = restored(made["name"], made["settings"], rest) if made else None
+        return cls(kind=about["kind"], offset=about["offset"], info=about["info"], fold_in=fold_in, **columns)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ml.dataset import Catalogue, Encoded
 from ml.fitting import decayed
-from ml.ids import MISSING, lookup
+from ml.ids import MISSING
 
 DAY_MS = 86_400_000
 
@@ -21,7 +21,7 @@ def video_codes(data: Encoded, catalogue: Catalogue) -> tuple[NDArray[np.int64],
 
     Columns: the video's own id, creator, category, duration bucket; code 0 is "unknown" in each.
     """
-    rows = _catalogue_rows(catalogue, data)
+    rows = catalogue.rows_of(data.video_ids)
     known = rows != MISSING
     codes = np.zeros((len(data.video_ids), 4), dtype=np.int64)
     codes[:, 0] = np.arange(1, len(data.video_ids) + 1)
@@ -81,10 +81,3 @@ class DailyPriors:
     def rows_at(self, times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row of `table` that was known at each time (between the first and the last start of a row)."""
         return times_ms // DAY_MS - self.first_day
-
-
-def _catalogue_rows(catalogue: Catalogue, data: Encoded) -> NDArray[np.int64]:
-    """Row in the catalogue of each of `data.video_ids`, or `MISSING`."""
-    order = np.argsort(catalogue.video_ids)
-    found = lookup(catalogue.video_ids[order], data.video_ids)
-    return np.where(found == MISSING, MISSING, order[found] if len(order) else MISSING)

@@ -3,24 +3,30 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import DivergedError
-from ml.factors import FactorModel
+from ml.recommender import Recommender
 
 Progress = Callable[[int, int, float], None]
 """Called after each epoch with (epoch from 1, epochs in all, mean loss)."""
 
+Validate = Callable[[Recommender], float]
+"""How good a model is on rows it has not seen, inside the training period; higher is better."""
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model, its loss per epoch, and for torch models the weights that training could go on from."""
+    """A model, its loss per epoch, for torch models the weights that training could go on from, and settings that this
+    fit found out (such as the number of epochs, by early stopping) and that later fits should use."""
 
-    model: FactorModel
+    model: Recommender
     curve: list[float] = field(default_factory=list)
     weights: Mapping[str, NDArray] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 def finite(kind: str, epoch: int, loss: float) -> float:

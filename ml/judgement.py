@@ -12,6 +12,8 @@ from ml.evaluate import Evaluation, TestUsers, evaluate, rating_rmse
 from ml.factors import FactorModel
 from ml.files import replaced, write_json
 from ml.metrics import Interval, PerUser, intervals
+from ml.recommender import Recommender
+from ml.saved import load
 from ml.split import Split, time_split
 from ml.training_set import TrainingSet
 
@@ -69,7 +71,7 @@ def judge(
     """
     if not model_dirs:
         raise NothingToJudgeError("no models were given")
-    models = {kind: FactorModel.load(Path(path) / "holdout") for kind, path in model_dirs.items()}
+    models = {kind: load(Path(path) / "holdout") for kind, path in model_dirs.items()}
     data = TrainingSet.load(training_set_dir)
     split = _common_split(models, data)
     users = TestUsers.of(split, data.watched)
@@ -84,7 +86,7 @@ def judge(
     return judgement
 
 
-def _common_split(models: Mapping[str, FactorModel], data: TrainingSet) -> Split:
+def _common_split(models: Mapping[str, Recommender], data: TrainingSet) -> Split:
     for kind, model in models.items():
         if model.kind != kind:
             raise MismatchedHoldoutError(f"the folder given for {kind} holds a {model.kind} model")
@@ -104,7 +106,7 @@ def _common_split(models: Mapping[str, FactorModel], data: TrainingSet) -> Split
 
 def _compare(
     evaluations: Mapping[str, Evaluation],
-    models: Mapping[str, FactorModel],
+    models: Mapping[str, Recommender],
     split: Split,
     users: TestUsers,
     sha256: str,
@@ -128,7 +130,11 @@ def _compare(
         over_popularity=lead,
         metrics=_summary(per_user, np.ones(len(users.user_ids), dtype=np.bool_), seed),
         coverage={kind: evaluation.coverage for kind, evaluation in evaluations.items()},
-        ratings={kind: rating_rmse(models[kind], split, seed) for kind in models if kind == "svd"},
+        ratings={
+            kind: rating_rmse(model, split, seed)
+            for kind, model in models.items()
+            if kind == "svd" and isinstance(model, FactorModel)
+        },
         slices={
             "known_users": _slice(per_user, ~users.new, seed),
             "new_users": _slice(per_user, users.new, seed),

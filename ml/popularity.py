@@ -3,15 +3,14 @@
 import numpy as np
 
 from ml.config import PopularityConfig
-from ml.dataset import Catalogue, Encoded, Interactions
+from ml.dataset import Encoded, Known
 from ml.errors import EmptyTrainingSetError
 from ml.factors import FactorModel
 from ml.fitting import Fitted, Progress, decayed
 
 
 def fit(
-    interactions: Interactions,
-    catalogue: Catalogue,
+    known: Known,
     config: PopularityConfig,
     *,
     seed: int = 0,
@@ -21,9 +20,10 @@ def fit(
 
     The model knows no user: `knows` is False for everyone and all get the same scores.
     """
+    interactions = known.interactions
     if not len(interactions):
         raise EmptyTrainingSetError("popularity: there are no interactions")
-    data = Encoded.of(interactions, catalogue)
+    data = Encoded.of(interactions, known.catalogue)
     now_ms = int(interactions.started_at_ms.max())
     plays = decayed(interactions.started_at_ms, now_ms, config.half_life_days)
     scores = np.bincount(data.videos, weights=plays, minlength=len(data.video_ids))

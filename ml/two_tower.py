@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,23 +11,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml.config import TwoTowerConfig
-from ml.dataset import Catalogue, Encoded, Interactions
+from ml.dataset import Encoded, Known
 from ml.examples import Examples
 from ml.factors import FactorModel
 from ml.features import log_prior, video_codes
-from ml.fitting import Fitted, Progress, finite
+from ml.fitting import Fitted, Progress, Validate, finite
 from ml.towers import TwoTower, choose_device
 
 ROWS_AT_ONCE = 4096
 
 
 def fit(
-    interactions: Interactions,
-    catalogue: Catalogue,
+    known: Known,
     config: TwoTowerConfig,
     *,
     seed: int = 0,
     progress: Progress | None = None,
+    validate: Validate | None = None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Learn to tell the video a user watched with interest from others, given the user's history.
 
@@ -35,9 +37,9 @@ def fit(
     everything known. The curve is the mean loss of each epoch. Raises `EmptyTrainingSetError` without a positive
     interaction.
     """
-    data = Encoded.of(interactions, catalogue)
+    data = Encoded.of(known.interactions, known.catalogue)
     examples = Examples.of(data, config)
-    codes, sizes = video_codes(data, catalogue)
+    codes, sizes = video_codes(data, known.catalogue)
     prior = log_prior(data, config.popularity_half_life_days)
     with reproducible(seed, config.threads):
         device = choose_device(config.device)

@@ -1,0 +1,36 @@
+"""Reads a saved model back, whatever its form."""
+
+import json
+import zipfile
+from pathlib import Path
+
+from ml.errors import ModelFilesError
+from ml.recommender import ABOUT_FILE, FORMAT, Recommender
+
+
+def load(directory: Path) -> Recommender:
+    """The model that `Recommender.save` wrote; raises `ModelFilesError` naming what is wrong with it."""
+    directory = Path(directory)
+    try:
+        about = json.loads((directory / ABOUT_FILE).read_text("utf-8"))
+        if about.get("format") != FORMAT:
+            raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
+        return _form(about["form"]).read(directory, about)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelFilesError(f"{directory}: not a saved model ({error})") from error
+
+
+def _form(name: str) -> type[Recommender]:
+    if name == "factors":
+        from ml.factors import FactorModel
+
+        return FactorModel
+    if name == "neighbours":
+        from ml.neighbours import NeighbourModel
+
+        return NeighbourModel
+    if name == "blend":
+        from ml.blend import BlendModel
+
+        return BlendModel
+    raise ModelFilesError(f"form: {name!r} is none this code knows")
