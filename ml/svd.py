@@ -1,23 +1,24 @@
 """Biased matrix factorisation by stochastic gradient descent, as R5 and Surprise's `SVD` define it."""
 
-from itertools import pairwise
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import SVDConfig
-from ml.dataset import Catalogue, Encoded, Interactions
+from ml.dataset import Encoded, Interactions, Known
 from ml.errors import EmptyTrainingSetError
 from ml.factors import FactorModel
 from ml.fitting import Fitted, Progress, finite
-from ml.ids import MISSING, Rows, lookup
+from ml.ids import MISSING, lookup
 
 RATING_SCALE = (0.0, 5.0)
 
+CACHE_LINE = 16  # float32s
+
 
 def fit(
-    interactions: Interactions,
-    catalogue: Catalogue,
+    known: Known,
     config: SVDConfig,
     *,
     seed: int = 0,
@@ -26,47 +27,27 @@ def fit(
     """Minimise (r - mu - b_u - b_v - p_u.q_v)^2 + reg*(b_u^2 + b_v^2 + |p_u|^2 + |q_v|^2) over the ratings.
 
     Funk's update, each rating in order of time (Koren, Bell and Volinsky 2009, "Matrix factorization techniques
-    for recommender systems"). The result is that of the one-by-one loop; `conflict_free` says how it is reached
-    in few numpy steps. Videos nobody rated keep zero factors. The curve is the training RMSE of each epoch,
-    measured before each update.
+    for recommender systems"), one by one in `ml.svd_kernel`. Videos nobody rated keep zero factors. The curve is
+    the training RMSE of each epoch, measured before each update. Same data, config and seed: the same model to the
+    last bit, on one kind of processor (SIMD widths differ, and sums with them). Raises `EmptyTrainingSetError` and
+    `DivergedError`.
     """
+    from ml.svd_kernel import epoch as visit_all  # numba: not for those who only ask a model
+
+    interactions = known.interactions
     if not len(interactions):
         raise EmptyTrainingSetError("svd: there are no interactions")
-    data = Encoded.of(interactions, catalogue)
-    n, m, d = len(data.user_ids), len(data.video_ids), config.n_factors
-    order, bounds = conflict_free(data.users, data.videos)
-    users, videos = data.users[order], data.videos[order]
-    ratings = interactions.ratings[order]
+    data = Encoded.of(interactions, known.catalogue)
+    d = config.n_factors
     mean = float(interactions.ratings.mean(dtype=np.float64))
-
-    # P = [p_u, b_u, 1] and Q = [q_v, 1, b_v]: then P.Q holds the biases too, and one update serves all columns
-    # but the constant ones, which learn at rate 0.
-    rng = np.random.default_rng(seed)
-    P, Q = np.zeros((n, d + 2), dtype=np.float32), np.zeros((m, d + 2), dtype=np.float32)
-    P[:, :d] = rng.normal(0, config.init_std, (n, d))
-    P[:, d + 1] = 1
-    rated = np.unique(videos)
-    Q[rated, :d] = rng.normal(0, config.init_std, (len(rated), d))
-    Q[:, d] = 1
-    rate_p = np.full(d + 2, config.learning_rate, dtype=np.float32)
-    rate_q = rate_p.copy()
-    rate_p[d + 1] = rate_q[d] = 0
-    keep_p, keep_q = 1 - rate_p * config.regularisation, 1 - rate_q * config.regularisation
-    targets = ratings - np.float32(mean)
+    targets = interactions.ratings - np.float32(mean)
+    P, Q = starting_rows(data, config, seed)
+    rate, regularisation = np.float32(config.learning_rate), np.float32(config.regularisation)
 
     curve: list[float] = []
     for epoch in range(1, config.n_epochs + 1):
-        squares = 0.0
-        with np.errstate(over="ignore", invalid="ignore"):  # `finite` reports it, once, with its cause
-            for start, end in pairwise(bounds):
-                u, v = users[start:end], videos[start:end]
-                p, q = P[u], Q[v]
-                error = targets[start:end] - np.einsum("ij,ij->i", p, q)
-                squares += float(error @ error)
-                step = error[:, None]
-                P[u] = p * keep_p + (q * rate_p) * step
-                Q[v] = q * keep_q + (p * rate_q) * step
-        curve.append(finite("svd", epoch, float(np.sqrt(squares / len(ratings)))))
+        squares = visit_all(P, Q, data.users, data.videos, targets, rate, regularisation, d)
+        curve.append(finite("svd", epoch, math.sqrt(squares / len(interactions))))
         if progress:
             progress(epoch, config.n_epochs, curve[-1])
 
@@ -74,8 +55,8 @@ def fit(
         kind="svd",
         user_ids=data.user_ids,
         video_ids=data.video_ids,
-        user_factors=np.ascontiguousarray(P[:, :d]),
-        video_factors=np.ascontiguousarray(Q[:, :d]),
+        user_factors=P[:, :d].copy(),
+        video_factors=Q[:, :d].copy(),
         user_bias=P[:, d].copy(),
         video_bias=Q[:, d + 1].copy(),
         offset=mean,
@@ -83,21 +64,29 @@ def fit(
     return Fitted(model, curve)
 
 
-def conflict_free(users: Rows, videos: Rows) -> tuple[Rows, list[int]]:
-    """Regroup ratings so that a group touches no user and no video twice, without changing the result.
+def starting_rows(
+    data: Encoded, config: SVDConfig, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """P (users, width) and Q (videos, width) as the kernel wants them: normal factors, no biases.
 
-    A rating must only wait for the previous one of its user and the previous one of its video; its level is one
-    more than theirs. Updating level by level therefore gives exactly what the one-by-one loop gives, and each
-    level is one vectorised step. Returns the new order (n,) and the bounds of the levels in it (levels + 1,).
+    The width is d + 2 filled up to whole cache lines of 16 floats, so that no row ends in the middle of a SIMD step.
     """
-    last_of_user = [0] * (int(users.max()) + 1)
-    last_of_video = [0] * (int(videos.max()) + 1)
-    levels = np.empty(len(users), dtype=np.int64)
-    for row, (user, video) in enumerate(zip(users.tolist(), videos.tolist(), strict=True)):
-        level = max(last_of_user[user], last_of_video[video]) + 1
-        levels[row] = last_of_user[user] = last_of_video[video] = level
-    order = np.argsort(levels, kind="stable")
-    return order, [0, *np.cumsum(np.bincount(levels)[1:]).tolist()]
+    d, rng = config.n_factors, np.random.default_rng(seed)
+    width = -(-(d + 2) // CACHE_LINE) * CACHE_LINE
+    rated = np.unique(data.videos)
+    P = np.zeros((len(data.user_ids), width), dtype=np.float32)
+    Q = np.zeros((len(data.video_ids), width), dtype=np.float32)
+    P[:, :d] = normals(rng, len(P), config)
+    Q[rated, :d] = normals(rng, len(rated), config)
+    P[:, d + 1] = Q[:, d] = 1
+    return P, Q
+
+
+def normals(rng: np.random.Generator, n: int, config: SVDConfig) -> NDArray[np.float32]:
+    """(n, n_factors) draws of the normal that factors start from."""
+    draws = rng.standard_normal((n, config.n_factors), dtype=np.float32)
+    draws *= np.float32(config.init_std)
+    return draws
 
 
 def predict_ratings(model: FactorModel, interactions: Interactions) -> NDArray[np.float32]:
