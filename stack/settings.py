@@ -107,7 +107,13 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2022, 1, 1), description="first day (UTC) that can be chosen to be rebuilt")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the newest interactions held out")
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    two_tower_epochs: int = Field(6, ge=1)
+    two_tower_epochs: int = Field(6, ge=1, description="at most: training stops when it no longer learns")
+    tuning_minutes: float = Field(10.0, gt=0, description="how long one run of the tuning job looks")
+
+    # What a model must reach to be promoted, besides winning (ml/gate.py has the rest, with reasons).
+    gate_precision_floor: float = Field(0.005, ge=0, le=1, description="precision@10, absolute")
+    gate_max_size_mb: float = Field(500.0, gt=0, description="of the model's files")
+    gate_max_latency_ms: float = Field(50.0, gt=0, description="p95 of ranking one user's top 100")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
