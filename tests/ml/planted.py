@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.dataset import UNKNOWN_MS, Catalogue, Interactions, Watched
+from ml.dataset import UNKNOWN_MS, Catalogue, Interactions, Known, People, Watched
 
 HOUR_MS = 3_600_000
 VIDEO_MS = 60_000
@@ -51,14 +51,45 @@ def met(rows: Interactions, scrolled_past: Sequence[tuple[str, str, float]] = ()
 
 
 def catalogue(video_ids: Sequence[str]) -> Catalogue:
-    """Creator = the id's first letter, category likewise, a minute long each."""
-    letters = np.asarray([video_id[:1] for video_id in video_ids], dtype=np.str_)
-    return Catalogue(
-        video_ids=np.asarray(video_ids, dtype=np.str_),
+    """All facts but the title by the id's first letter: creator, category, tag, words; a minute long each."""
+    letters = [video_id[:1] for video_id in video_ids]
+    return Catalogue.of(
+        video_ids,
         creator_ids=letters,
         categories=letters,
-        languages=np.full(len(video_ids), "", dtype="<U2"),
-        durations_ms=np.full(len(video_ids), VIDEO_MS, dtype=np.int64),
+        durations_ms=[VIDEO_MS] * len(video_ids),
+        upload_ms=[START_MS - 24 * HOUR_MS] * len(video_ids),
+        titles=[f"Video {video_id}" for video_id in video_ids],
+        descriptions=[f"Everything about topic{letter}" for letter in letters],
+        tags=[(f"tag-{letter}", "short") for letter in letters],
+    )
+
+
+def known(
+    rows: Interactions | Sequence[Row],
+    videos: Catalogue | Sequence[str] | None = None,
+    people: People | None = None,
+    watched: Watched | None = None,
+) -> Known:
+    """What is known just after the newest row; the catalogue is `taste_videos` unless given."""
+    if not isinstance(rows, Interactions):
+        rows = interactions(rows)
+    if not isinstance(videos, Catalogue):
+        videos = catalogue(taste_videos() if videos is None else videos)
+    return Known.of(rows, videos, people, watched)
+
+
+def everybody(rows: Interactions) -> People:
+    """A profile of each user of the rows, the same for all but the age."""
+    user_ids = np.unique(rows.user_ids)
+    n = len(user_ids)
+    return People(
+        user_ids=user_ids,
+        ages=np.arange(20, 20 + n, dtype=np.int64) % 60,
+        genders=np.full(n, "female"),
+        languages=np.full(n, "en"),
+        regions=np.full(n, "eu"),
+        device_types=np.full(n, "ios"),
     )
 
 
@@ -84,16 +115,23 @@ def taste_videos() -> list[str]:
 
 
 def write_folder(
-    directory: Path, rows: Interactions, videos: Catalogue, watched: Watched | None = None
+    directory: Path,
+    rows: Interactions,
+    videos: Catalogue,
+    watched: Watched | None = None,
+    people: People | None = None,
 ) -> Path:
-    """The training-set folder as the pipeline writes it, as far as `ml` reads it; met were at least the rows' pairs."""
+    """The training-set folder as the pipeline writes it, as far as `ml` reads it; met were at least the rows' pairs.
+
+    There is a `users.parquet` only if there are people.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     table = {
         "session_id": [f"s{row}" for row in range(len(rows))],
-        "user_id": pa.array(rows.user_ids.tolist(), pa.string()),
-        "video_id": pa.array(rows.video_ids.tolist(), pa.string()),
-        "started_at": pa.array(rows.started_at_ms, pa.timestamp("ms", tz="UTC")),
-        "ended_at": pa.array(rows.ended_at_ms, pa.timestamp("ms", tz="UTC")),
+        "user_id": texts(rows.user_ids),
+        "video_id": texts(rows.video_ids),
+        "started_at": times(rows.started_at_ms),
+        "ended_at": times(rows.ended_at_ms),
         "rating": rows.ratings.astype(np.float64),
         "weight": rows.weights.astype(np.float64),
         "is_positive": rows.positives,
@@ -101,18 +139,43 @@ def write_folder(
     pq.write_table(pa.table(table), directory / "interactions.parquet")
     watched = watched or met(rows)
     pairs = {
-        "user_id": pa.array(watched.user_ids.tolist(), pa.string()),
-        "video_id": pa.array(watched.video_ids.tolist(), pa.string()),
-        "first_met_at": pa.array(watched.first_met_ms, pa.timestamp("ms", tz="UTC")),
+        "user_id": texts(watched.user_ids),
+        "video_id": texts(watched.video_ids),
+        "first_met_at": times(watched.first_met_ms),
     }
     pq.write_table(pa.table(pairs), directory / "watched.parquet")
-    durations = [None if value == UNKNOWN_MS else int(value) for value in videos.durations_ms]
     columns = {
-        "video_id": pa.array(videos.video_ids.tolist(), pa.string()),
-        "creator_id": pa.array(videos.creator_ids.tolist(), pa.string()),
-        "category": pa.array(videos.categories.tolist(), pa.string()),
-        "language": pa.array(videos.languages.tolist(), pa.string()),
-        "duration_ms": pa.array(durations, pa.int64()),
+        "video_id": texts(videos.video_ids),
+        "creator_id": texts(videos.creator_ids),
+        "category": texts(videos.categories),
+        "language": texts(videos.languages),
+        "duration_ms": numbers(videos.durations_ms),
+        "upload_time": times(videos.upload_ms),
+        "title": texts(videos.titles),
+        "description": texts(videos.descriptions),
+        "tags": pa.array([list(tags) for tags in videos.tags], pa.list_(pa.string())),
     }
     pq.write_table(pa.table(columns), directory / "videos.parquet")
+    if people is not None:
+        profiles = {
+            "user_id": texts(people.user_ids),
+            "age": numbers(people.ages),
+            "gender": texts(people.genders),
+            "language": texts(people.languages),
+            "region": texts(people.regions),
+            "device_type": texts(people.device_types),
+        }
+        pq.write_table(pa.table(profiles), directory / "users.parquet")
     return directory
+
+
+def texts(values: Sequence[str] | np.ndarray) -> pa.Array:
+    return pa.array(np.asarray(values, dtype=object).tolist(), pa.string())
+
+
+def numbers(values: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=values == UNKNOWN_MS)
+
+
+def times(values: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=values == UNKNOWN_MS).cast(pa.timestamp("ms", tz="UTC"))
