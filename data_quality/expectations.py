@@ -10,12 +10,19 @@ import pyarrow as pa
 from data_quality.data_docs import write_page
 from data_quality.gx_runner import ExpectationBrokenError, failures_of, run_in_memory
 from data_quality.report import Failure, ValidationReport
-from data_quality.training_set import INTERACTIONS_SCHEMA, MET_SCHEMA, META_FILE, TRAINING_SCHEMA
+from data_quality.training_set import (
+    INTERACTIONS_SCHEMA,
+    MET_SCHEMA,
+    META_FILE,
+    TRAINING_SCHEMA,
+    USERS_SCHEMA,
+)
 from data_quality.training_set_reader import SAMPLE_ROWS, TrainingSetIncompleteError, read_training_set
 from data_quality.training_set_suite import (
     POSITIVES_SHARE,
     Statement,
     met_statements,
+    people_statements,
     statements,
     type_errors,
     with_derived_columns,
@@ -32,14 +39,15 @@ def validate_training_set(
     *,
     video_ids: pa.Array | None = None,
     met: pa.Table | None = None,
+    people: pa.Table | None = None,
     floor: int = 1,
     positives_share: tuple[float, float] = POSITIVES_SHARE,
     docs: Path | None = None,
     sample_rows: int = SAMPLE_ROWS,
 ) -> ValidationReport:
-    """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids, and
-    the pairs met). With `docs`, the folder of the data docs, a page is added there. Of a folder with more than
-    `sample_rows` interactions, some users' are checked; the report says how many.
+    """Check a training set: its folder, or its interactions with their `meta` (and the catalogue's ids,
+    the pairs met, the profiles). With `docs`, the folder of the data docs, a page is added there. Of a folder with
+    more than `sample_rows` interactions, some users' are checked; the report says how many.
 
     Wrong columns or types end the check there: the rest would only repeat it.
     Raises `TrainingSetIncompleteError`, `ExpectationBrokenError`.
@@ -51,13 +59,15 @@ def validate_training_set(
     else:
         read = read_training_set(source, sample_rows)
         interactions, meta, video_ids, met = read.interactions, read.meta, read.video_ids, read.met
-        checked_on = read.checked_on
+        people, checked_on = read.people, read.checked_on
     # A set may have been made without features (by a test, by hand); one that says it has them has all of them.
     with_features = bool(meta.get("features"))
     wrong = _wrong_columns(interactions.schema, TRAINING_SCHEMA if with_features else INTERACTIONS_SCHEMA)
     if met is not None:
         wrong += _wrong_columns(met.schema, MET_SCHEMA)
-    schema_statements = 2 if met is None else 4
+    if people is not None:
+        wrong += _wrong_columns(people.schema, USERS_SCHEMA)
+    schema_statements = 2 * (1 + (met is not None) + (people is not None))
     if wrong:
         return ValidationReport.of(schema_statements, wrong, {})
     try:
@@ -77,6 +87,8 @@ def validate_training_set(
     answers = run_in_memory(with_derived_columns(interactions, video_ids, met), suite)
     if met is not None:
         answers += run_in_memory(met.to_pandas(strings_to_categorical=True), met_statements(as_of))
+    if people is not None:
+        answers += run_in_memory(people.to_pandas(strings_to_categorical=True), people_statements())
     evaluated = schema_statements + len(answers)
     failures = failures_of(answers)
     statistics = {

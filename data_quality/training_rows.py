@@ -55,6 +55,15 @@ WHERE watch_sessions.started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC'
 GROUP BY user_id, video_id
 ORDER BY user_id, video_id
 """
+# Of those who met something: somebody who signed up and never came must not make it another training set.
+_PEOPLE = """
+SELECT user_id, age, gender, language, region, device_type
+FROM stg_users
+WHERE user_id IN (
+    SELECT user_id FROM watch_sessions WHERE started_at < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
+)
+ORDER BY user_id
+"""
 
 
 class TrainingSetEmptyError(Exception):
@@ -148,6 +157,13 @@ def stream_met(client: "Client", *, as_of: datetime) -> Iterator[pa.Table]:
     Sorted by user and video; `first_met_at` is the start of the pair's first session.
     """
     with client.query_arrow_stream(_MET, parameters={"end_ms": epoch_ms(as_of)}) as batches:
+        for batch in batches:
+            yield pa.table(batch) if isinstance(batch, pa.RecordBatch) else batch
+
+
+def stream_people(client: "Client", *, as_of: datetime) -> Iterator[pa.Table]:
+    """The profiles, as they are now, of everybody who met a video before `as_of`; sorted by user."""
+    with client.query_arrow_stream(_PEOPLE, parameters={"end_ms": epoch_ms(as_of)}) as batches:
         for batch in batches:
             yield pa.table(batch) if isinstance(batch, pa.RecordBatch) else batch
 

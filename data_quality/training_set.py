@@ -24,6 +24,7 @@ from data_quality.training_rows import (
     fetch_catalogue,
     stream_interactions,
     stream_met,
+    stream_people,
     training_rows,
     watched_pairs,
 )
@@ -39,6 +40,8 @@ from data_quality.training_set_schema import (
     META_FILE,
     ORDER,
     TRAINING_SCHEMA,
+    USERS_FILE,
+    USERS_SCHEMA,
     VIDEOS_FILE,
     VIDEOS_SCHEMA,
     interactions_schema,
@@ -58,6 +61,8 @@ __all__ = [
     "MET_SCHEMA",
     "MIN_WATCH_TIME_RATIO",
     "TRAINING_SCHEMA",
+    "USERS_FILE",
+    "USERS_SCHEMA",
     "VIDEOS_FILE",
     "VIDEOS_SCHEMA",
     "WINDOW_DAYS",
@@ -93,6 +98,7 @@ def export_training_set(client: "Client", directory: Path, *, seed: int = 0) -> 
         TRAINING_SCHEMA,
         fetch_catalogue(client),
         stream_met(client, as_of=rows.window.as_of),
+        stream_people(client, as_of=rows.window.as_of),
         rows.window,
         rows.min_ratio,
         seed,
@@ -105,6 +111,7 @@ def write_training_set(
     catalogue: pa.Table,
     *,
     met: pa.Table,
+    people: pa.Table | None = None,
     as_of: datetime,
     window_days: int = WINDOW_DAYS,
     min_ratio: float = MIN_WATCH_TIME_RATIO,
@@ -113,7 +120,8 @@ def write_training_set(
     """Write tables in any order as a training set; returns the content of `meta.json`.
 
     The interactions may come without features (all of them or none). `met` are the pairs that a judge needs to leave
-    out of a list what a feed would leave out. Raises `TrainingSetEmptyError`; the folder that was there stays.
+    out of a list what a feed would leave out, `people` the profiles that are known. Raises `TrainingSetEmptyError`;
+    the folder that was there stays.
     """
     window = Window(as_of, window_days)
     if interactions.num_rows == 0:
@@ -122,7 +130,10 @@ def write_training_set(
         )
     schema = interactions_schema(interactions.schema)
     rows = normalised_interactions(interactions)
-    return _write(directory, [rows], schema, catalogue, [normalised_met(met)], window, min_ratio, seed)
+    profiles = normalised_people(USERS_SCHEMA.empty_table() if people is None else people)
+    return _write(
+        directory, [rows], schema, catalogue, [normalised_met(met)], [profiles], window, min_ratio, seed
+    )
 
 
 def _write(
@@ -131,17 +142,19 @@ def _write(
     schema: pa.Schema,
     catalogue: pa.Table,
     met: Iterable[pa.Table],
+    people: Iterable[pa.Table],
     window: Window,
     min_ratio: float,
     seed: int,
 ) -> dict[str, Any]:
-    """The four files as one folder, whole or not at all. Interactions and pairs come in the order of their file."""
+    """The five files as one folder, whole or not at all. Interactions and pairs come in the order of their file."""
     catalogue = normalised_catalogue(catalogue)
     counts = Counts()
     with replace_folder(directory) as folder:
         write_parquet(counts.watching(interactions), schema, folder / INTERACTIONS_FILE)
         write_parquet([catalogue], VIDEOS_SCHEMA, folder / VIDEOS_FILE)
         met_pairs = write_parquet(met, MET_SCHEMA, folder / MET_FILE)
+        profiles = write_parquet(people, USERS_SCHEMA, folder / USERS_FILE)
         meta = {
             "as_of": iso_ms(window.as_of),
             "window_start": iso_ms(window.start),
@@ -153,11 +166,13 @@ def _write(
             "positives": counts.positives,
             "catalogue_videos": catalogue.num_rows,
             "met_pairs": met_pairs,
+            "profiles": profiles,
             "seed": seed,
             "schema": {
                 INTERACTIONS_FILE: _types(schema),
                 VIDEOS_FILE: _types(VIDEOS_SCHEMA),
                 MET_FILE: _types(MET_SCHEMA),
+                USERS_FILE: _types(USERS_SCHEMA),
             },
             "features": _features() if schema is TRAINING_SCHEMA else None,
         }
@@ -211,6 +226,10 @@ def normalised_catalogue(table: pa.Table) -> pa.Table:
 def normalised_met(table: pa.Table) -> pa.Table:
     pairs = _shaped(table, MET_SCHEMA)
     return pairs.sort_by([(name, "ascending") for name in MET_SCHEMA.names]).combine_chunks()
+
+
+def normalised_people(table: pa.Table) -> pa.Table:
+    return _shaped(table, USERS_SCHEMA).sort_by("user_id").combine_chunks()
 
 
 def _shaped(table: pa.Table, schema: pa.Schema) -> pa.Table:

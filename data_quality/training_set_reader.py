@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_quality.training_set_schema import INTERACTIONS_FILE, MET_FILE, META_FILE, VIDEOS_FILE
+from data_quality.training_set_schema import INTERACTIONS_FILE, MET_FILE, META_FILE, USERS_FILE, VIDEOS_FILE
 
 SAMPLE_ROWS = 1_000_000
 """Great Expectations takes half a minute and 2 GB for as many."""
@@ -33,6 +33,7 @@ class ReadSet:
     meta: dict[str, Any]
     video_ids: pa.Array
     met: pa.Table
+    people: pa.Table
     rows: int
     one_in: int
 
@@ -48,7 +49,7 @@ def read_training_set(directory: Path, sample_rows: int = SAMPLE_ROWS) -> ReadSe
 
     Raises `TrainingSetIncompleteError`.
     """
-    for name in (INTERACTIONS_FILE, VIDEOS_FILE, MET_FILE, META_FILE):
+    for name in (INTERACTIONS_FILE, VIDEOS_FILE, MET_FILE, USERS_FILE, META_FILE):
         if not (directory / name).is_file():
             raise TrainingSetIncompleteError(f"{directory} has no {name}")
     videos = pq.read_table(directory / VIDEOS_FILE, columns=["video_id"])
@@ -59,6 +60,7 @@ def read_training_set(directory: Path, sample_rows: int = SAMPLE_ROWS) -> ReadSe
         meta=json.loads((directory / META_FILE).read_text()),
         video_ids=videos["video_id"].combine_chunks(),
         met=_of_some_users(directory / MET_FILE, one_in),
+        people=_of_some_users(directory / USERS_FILE, one_in),
         rows=rows,
         one_in=one_in,
     )

@@ -7,6 +7,7 @@ import pyarrow as pa
 INTERACTIONS_FILE = "interactions.parquet"
 VIDEOS_FILE = "videos.parquet"
 MET_FILE = "watched.parquet"
+USERS_FILE = "users.parquet"
 META_FILE = "meta.json"
 
 TIME = pa.timestamp("ms", tz="UTC")
@@ -39,6 +40,17 @@ VIDEOS_SCHEMA = pa.schema(
         ("duration_ms", pa.int64()),
         ("upload_time", TIME),
         ("thumbnail_url", pa.string()),
+    ]
+)
+# What hardly changes. Scores and averages of a profile are of today, so they know the test period: left out.
+USERS_SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("age", pa.int16()),  # null if unknown
+        ("gender", pa.string()),
+        ("language", pa.string()),
+        ("region", pa.string()),
+        ("device_type", pa.string()),
     ]
 )
 MET_SCHEMA = pa.schema([("user_id", pa.string()), ("video_id", pa.string()), ("first_met_at", TIME)])

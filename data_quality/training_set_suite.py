@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_quality.report import Severity
-from data_quality.training_set_schema import FEATURES, INTERACTIONS_SCHEMA, MET_SCHEMA
+from data_quality.training_set_schema import FEATURES, INTERACTIONS_SCHEMA, MET_SCHEMA, USERS_SCHEMA
 
 # The same formula in ClickHouse and here may differ in the last bits of a double, never by this much.
 TOLERANCE = 1e-9
@@ -224,6 +224,26 @@ def feature_statements(*, with_met: bool) -> list[Statement]:
             )
         )
     return suite
+
+
+def people_statements() -> list[Statement]:
+    """The suite for `users.parquet`: models tell people apart by these columns."""
+    between = "ExpectColumnValuesToBeBetween"
+    return [
+        *(
+            Statement("nothing_is_missing", name, "ExpectColumnValuesToNotBeNull")
+            for name in USERS_SCHEMA.names
+            if name != "age"
+        ),
+        Statement("one_row_per_user", "user_id", "ExpectColumnValuesToBeUnique"),
+        Statement("ages_are_of_people", "age", between, {"min_value": 0, "max_value": 130}, "warning"),
+        Statement(
+            "gender_is_known_or_said_to_be_unknown",
+            "gender",
+            "ExpectColumnValuesToBeInSet",
+            {"value_set": ["male", "female", "unknown"]},
+        ),
+    ]
 
 
 def met_statements(as_of: datetime) -> list[Statement]:

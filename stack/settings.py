@@ -226,7 +226,7 @@ class Settings(BaseSettings):
 
     @property
     def training_set_dir(self) -> Path:
-        """One DVC-tracked folder: `interactions.parquet`, `videos.parquet`, `meta.json`."""
+        """One DVC-tracked folder: `interactions.parquet`, `videos.parquet`, `users.parquet`, `watched.parquet`, `meta.json`."""
         return self.home / "training_set"
 
     @property

@@ -75,6 +75,7 @@ def training_variables(settings: Settings) -> dict[str, object]:
         "video_features_hourly",
         "watch_sessions",
         "stg_videos",
+        "stg_users",
         # Nothing of them goes into the set, but where they are wrong, so is what it is made of: their checks block it.
         "user_features",
         "video_features",

@@ -16,7 +16,7 @@ from data_quality.expectations import (
 )
 from data_quality.report import Failure, ValidationReport
 from data_quality.training_set import write_training_set
-from data_quality.training_set_suite import Statement
+from data_quality.training_set_suite import Statement, people_statements
 
 MakeInteractions = Callable[..., pa.Table]
 MakeMet = Callable[[pa.Table], pa.Table]
@@ -47,9 +47,9 @@ def test_a_sound_training_set_passes_every_expectation(
     report = validate_training_set(tmp_path / "set")
     assert report.success
     assert report.failures == ()
-    assert report.evaluated == 41
+    assert report.evaluated == 51
     assert report.statistics["rows"] == 6
-    assert report.to_markdown() == "All 41 expectations hold."
+    assert report.to_markdown() == "All 51 expectations hold."
 
 
 def changed(position: int, value: Any, values: list[Any]) -> list[Any]:
@@ -223,7 +223,9 @@ def test_a_missing_column_and_a_wrong_type_are_named(make_interactions: MakeInte
     }
 
 
-@pytest.mark.parametrize("name", ["interactions.parquet", "videos.parquet", "watched.parquet", "meta.json"])
+@pytest.mark.parametrize(
+    "name", ["interactions.parquet", "videos.parquet", "watched.parquet", "users.parquet", "meta.json"]
+)
 def test_a_folder_without_one_of_its_files_is_refused(
     tmp_path: Path,
     make_interactions: MakeInteractions,
@@ -250,3 +252,23 @@ def test_an_expectation_that_cannot_be_evaluated_is_not_taken_for_a_finding() ->
     suite = [Statement("a_column_is_there", "gone", "ExpectColumnValuesToNotBeNull", {"column": "gone"})]
     with pytest.raises(ExpectationBrokenError, match="a_column_is_there"):
         run_suite(pd.DataFrame({"here": [1]}), suite)
+
+
+def test_profiles_that_cannot_be_are_found() -> None:
+    people = pa.table(
+        {
+            "user_id": ["u1", "u1"],
+            "age": pa.array([None, 200], pa.int16()),
+            "gender": ["unknown", "f"],
+            "language": ["", ""],
+            "region": ["", None],
+            "device_type": ["ios", "android"],
+        }
+    )
+    found = run_suite(people.to_pandas(), people_statements()).failures
+    assert {(f.expectation, f.column, f.severity) for f in found} == {
+        ("one_row_per_user", "user_id", "error"),
+        ("ages_are_of_people", "age", "warning"),
+        ("gender_is_known_or_said_to_be_unknown", "gender", "error"),
+        ("nothing_is_missing", "region", "error"),
+    }

@@ -13,6 +13,7 @@ from data_quality.training_set import (
     INTERACTIONS_SCHEMA,
     MET_SCHEMA,
     TRAINING_SCHEMA,
+    USERS_SCHEMA,
     VIDEOS_SCHEMA,
     TrainingSetEmptyError,
     Window,
@@ -48,7 +49,7 @@ def test_the_same_rows_in_another_order_and_chunking_give_the_same_bytes(
     write_training_set(tmp_path / "b", chunked, reversed_videos, met=shuffled_met, as_of=as_of)
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
     assert list(fingerprints(tmp_path / "a")) == [
-        *("interactions.parquet", "meta.json", "videos.parquet", "watched.parquet")
+        *("interactions.parquet", "meta.json", "users.parquet", "videos.parquet", "watched.parquet")
     ]
 
 
@@ -70,6 +71,7 @@ def test_the_meta_file_states_window_filter_and_counts(
         "positives": 3,
         "catalogue_videos": 4,
         "met_pairs": 6,
+        "profiles": 0,
         "seed": 7,
         "features": None,
     }
@@ -86,6 +88,7 @@ def test_the_meta_file_states_window_filter_and_counts(
             ("interactions.parquet", INTERACTIONS_SCHEMA),
             ("videos.parquet", VIDEOS_SCHEMA),
             ("watched.parquet", MET_SCHEMA),
+            ("users.parquet", USERS_SCHEMA),
         ]
     }
     assert schema["interactions.parquet"]["started_at"] == "timestamp[ms, tz=UTC]"
@@ -151,6 +154,35 @@ def test_the_files_have_the_promised_columns_and_order(
     assert met["video_id"].to_pylist() == ["v0", "v1", "v2", "v3"]
     assert interactions["session_id"].to_pylist() == ["a", "a", "a", "b"]
     assert interactions["video_id"].to_pylist() == ["v1", "v2", "v3", "v0"]
+
+
+def test_profiles_are_written_sorted_and_without_what_knows_the_future(
+    tmp_path: Path,
+    make_interactions: MakeInteractions,
+    make_met: MakeMet,
+    catalogue: pa.Table,
+    as_of: datetime,
+) -> None:
+    rows = make_interactions(6)
+    people = pa.table(
+        {
+            "user_id": ["u2", "u1"],
+            "age": pa.array([None, 31], pa.int16()),
+            "gender": ["unknown", "female"],
+            "language": ["", "zh"],
+            "region": ["", "CN"],
+            "device_type": ["ios", "android"],
+            "engagement_score": [0.5, 0.7],
+        }
+    )
+    write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), people=people, as_of=as_of)
+    written = pq.read_table(tmp_path / "set" / "users.parquet")
+    assert written.schema.equals(USERS_SCHEMA)
+    assert written.to_pylist()[0] == {
+        **{"user_id": "u1", "age": 31, "gender": "female"},
+        **{"language": "zh", "region": "CN", "device_type": "android"},
+    }
+    assert written["age"].to_pylist() == [31, None]
 
 
 def test_an_empty_set_is_refused_and_the_one_before_it_stays(

@@ -238,7 +238,8 @@ def test_another_order_of_arrival_and_other_pieces_give_a_set_of_the_same_bytes(
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("at once", "in two")
     )
-    assert sorted(at_once) == ["interactions.parquet", "meta.json", "videos.parquet", "watched.parquet"]
+    files = ["interactions.parquet", "meta.json", "users.parquet", "videos.parquet", "watched.parquet"]
+    assert sorted(at_once) == files
     assert at_once == in_two
 
 
