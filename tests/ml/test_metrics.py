@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml import metrics
 from ml.metrics import (
     catalogue_coverage,
     intervals,
@@ -31,11 +32,13 @@ def test_hits_at_ranks_two_and_four_of_three_relevant() -> None:
             "ndcg_at_2": (1 / math.log2(3)) / (1 + 1 / math.log2(3)),
             "map_at_2": (1 / 2) / 2,
             "mrr_at_2": 1 / 2,
+            "hit_rate_at_2": 1,
             "precision_at_5": 2 / 5,
             "recall_at_5": 2 / 3,
             "ndcg_at_5": (1 / math.log2(3) + 1 / math.log2(5)) / ideal_3,
             "map_at_5": (1 / 2 + 2 / 4) / 3,
             "mrr_at_5": 1 / 2,
+            "hit_rate_at_5": 1,
         },
         abs=1e-12,
     )
@@ -49,6 +52,7 @@ def test_a_perfect_list_scores_one_even_with_fewer_relevant_than_ranks() -> None
         "ndcg_at_4": 1.0,
         "map_at_4": 1.0,
         "mrr_at_4": 1.0,
+        "hit_rate_at_4": 1.0,
     }
 
 
@@ -59,6 +63,7 @@ def test_more_relevant_than_ranks_caps_the_ideal_list_and_not_the_recall() -> No
         "ndcg_at_2": 1.0,
         "map_at_2": 1.0,
         "mrr_at_2": 1.0,
+        "hit_rate_at_2": 1.0,
     }
 
 
@@ -147,6 +152,16 @@ def test_the_same_users_are_drawn_for_every_metric() -> None:
     means = resampled_means(np.hstack([values, values + 1]), seed=5)
     np.testing.assert_allclose(means[:, 1] - means[:, 0], 1)
     np.testing.assert_array_equal(means, resampled_means(np.hstack([values, values + 1]), seed=5))
+
+
+def test_blocks_of_resamples_agree_with_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(4).random((30, 3))
+    whole = resampled_means(values, seed=6, resamples=40)
+    monkeypatch.setattr(metrics, "BLOCK_DRAWS", 7 * 30)
+    np.testing.assert_allclose(resampled_means(values, seed=6, resamples=40), whole, rtol=1e-12)
+    rng = np.random.default_rng(6)
+    plain = [values[rng.integers(0, 30, 30)].mean(axis=0) for _ in range(40)]
+    np.testing.assert_allclose(whole, plain, rtol=1e-12)
 
 
 def test_a_constant_difference_has_an_interval_of_one_point() -> None:
