@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 # The kinds of model, in the order they are shown.
-KINDS = ("svd", "two-tower", "popularity")
+KINDS = ("svd", "als", "item-item", "content", "popularity", "two-tower", "hybrid")
 
 
 class Record(BaseModel):
@@ -25,7 +25,8 @@ class TrainingSet(Record):
 
 
 class TrainedModel(Record):
-    """One kind of model, fitted twice: before the time cut (to be judged) and on all rows (to be served)."""
+    """One kind of model, fitted three times: on the rows known at an inner cut (to choose with), at the cut (to be
+    judged), and on all rows (to be served)."""
 
     kind: str
     path: Path

@@ -1,7 +1,7 @@
 """Trains one kind of model through `ml.pipeline`, the function `dvc repro` calls too."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,9 +15,14 @@ LOG_EVERY_S = 2.0
 
 
 def train_model(
-    context: dg.AssetExecutionContext, settings: Settings, kind: str, training_set: TrainingSet
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    kind: str,
+    training_set: TrainingSet,
+    parts: Sequence[TrainedModel] = (),
 ) -> dg.Output[TrainedModel]:
-    """Train into `<home>/models/<kind>`; progress goes to the run's log as it happens."""
+    """Train into `<home>/models/<kind>`; progress goes to the run's log as it happens. `parts` are what a hybrid is
+    made of: models of the same training set."""
     from ml.config import TrainConfig
     from ml.pipeline import train
 
@@ -25,7 +30,14 @@ def train_model(
     champion_before = _champion(context, settings)
     out = settings.home / "models" / kind
     config = TrainConfig.of(training_config(settings))
-    report = train(kind, training_set.path, out, config=config, progress=_log_epochs(context, kind))
+    report = train(
+        kind,
+        training_set.path,
+        out,
+        config=config,
+        progress=_log_epochs(context, kind),
+        parts={part.kind: part.path for part in parts},
+    )
     record = TrainedModel(
         kind=kind,
         path=out,
@@ -43,6 +55,7 @@ def train_model(
             "training set": training_set.dvc_hash,
             "seconds": round(record.seconds, 2),
             "parameters": MetadataValue.json(report.params),
+            "found on the validation rows": MetadataValue.json(report.found),
             "counts": MetadataValue.json(report.counts),
             "versions": MetadataValue.json(report.versions),
             "last loss": {phase: round(losses[-1], 4) for phase, losses in report.curves.items() if losses},

@@ -1,7 +1,7 @@
 """A bundle: everything the endpoint serves from, in one folder, with the record of its making.
 
 bundle.json               the record: ids, versions, metrics, training set, a checksum of every file
-models/<kind>/            FactorModel saves
+models/<kind>/            saved models
 videos.parquet            the catalogue, for people and for re-packing
 catalogue.npz cards.bin   the same as arrays and ready-made JSON, for the endpoint
 watched.npz               what each user has met already
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml.errors import ModelError
-from ml.factors import KINDS, FactorModel
 from ml.files import replaced
+from ml.recommender import KINDS, Recommender
+from ml.saved import load as load_model
 from serving import catalogue as catalogues
 from serving.catalogue import Catalogue
 from serving.code_version import CodeVersion, code_version
@@ -38,7 +39,7 @@ TRENDING = "popularity"
 
 @dataclass(frozen=True)
 class ModelToPack:
-    """A FactorModel save folder and where it came from; `version` is None for a model that is not registered."""
+    """A saved model's folder and where it came from; `version` is None for a model that is not registered."""
 
     model_dir: Path
     version: int | None = None
@@ -88,7 +89,7 @@ class Bundle:
     record: BundleRecord
     catalogue: Catalogue
     watched: Watched
-    models: Mapping[str, FactorModel]
+    models: Mapping[str, Recommender]
 
 
 def pack(
@@ -114,7 +115,7 @@ def pack(
     with replaced(out_dir) as fresh:
         loaded = {}
         for kind, model in sorted(models.items()):
-            loaded[kind] = FactorModel.load(model.model_dir)
+            loaded[kind] = load_model(model.model_dir)
             if loaded[kind].kind != kind:
                 raise BundleInputError(f"the model packed as {kind} is a {loaded[kind].kind} model")
             shutil.copytree(model.model_dir, fresh / "models" / kind)
@@ -198,7 +199,7 @@ def load(folder: Path) -> Bundle:
             record=record,
             catalogue=Catalogue.load(folder),
             watched=Watched.load(folder),
-            models={kind: FactorModel.load(folder / "models" / kind) for kind in record.models},
+            models={kind: load_model(folder / "models" / kind) for kind in record.models},
         )
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, ModelError) as error:
         raise CorruptBundleError(f"bundle {record.bundle_id}: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from serving.packaging import CARRIED
+from serving.packaging import carried
 from stack.settings import PROJECT_ROOT
 
 
@@ -26,7 +26,7 @@ def source_files() -> list[Path]:
     serving = [
         p for p in (PROJECT_ROOT / "serving").rglob("*") if p.is_file() and "__pycache__" not in p.parts
     ]
-    others = [PROJECT_ROOT / "ml" / f"{name}.py" for name in ("__init__", *CARRIED)]
+    others = [PROJECT_ROOT / "ml" / f"{name}.py" for name in ("__init__", *carried(PROJECT_ROOT / "ml"))]
     others += [
         PROJECT_ROOT / "stack" / f"{name}.py" for name in ("__init__", "settings", "clients", "erased_users")
     ]

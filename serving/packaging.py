@@ -1,13 +1,14 @@
-"""A FactorModel folder as an MLflow model folder: code, arrays, signature, example, pinned requirements."""
+"""A saved model as an MLflow model folder: code, arrays, signature, example, pinned requirements."""
 
+import ast
 import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas")
-# What `ml.factors` imports of its own package; a test loads a logged model with nothing else of ours at hand.
-CARRIED = ("errors", "factors", "files", "ids", "topk")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "scipy")
+# What reads a saved model and asks it; a test loads a logged model with nothing else of ours at hand.
+ENTRY = "saved"
 
 
 def requirements(packages: tuple[str, ...] = REQUIREMENTS) -> list[str]:
@@ -15,8 +16,23 @@ def requirements(packages: tuple[str, ...] = REQUIREMENTS) -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in packages]
 
 
+def carried(package: Path) -> list[str]:
+    """The modules of `ml` that a saved model needs: `ENTRY` and what it imports, at its top or later, and so on."""
+    found, waiting = set(), [ENTRY]
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for node in ast.walk(ast.parse((package / f"{module}.py").read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"ml.{a.name}" for a in node.names] if node.module == "ml" else [node.module]
+                waiting += [name.removeprefix("ml.") for name in names if name.startswith("ml.")]
+    return sorted(found)
+
+
 def save_pyfunc(target: Path, model_dir: Path, *, run_id: str | None, model_id: str | None) -> Path:
-    """Write the MLflow model folder `target` around the FactorModel save folder `model_dir`.
+    """Write the MLflow model folder `target` around the folder `model_dir` that `Recommender.save` wrote.
 
     It carries the few modules of `ml` it needs, so that it loads where reelgraph is not installed, and nothing pickled.
     """
@@ -25,7 +41,7 @@ def save_pyfunc(target: Path, model_dir: Path, *, run_id: str | None, model_id: 
     from mlflow.pyfunc import save_model
     from mlflow.types import ColSpec, DataType, Schema
 
-    import ml.factors
+    import ml.saved
 
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "user_id"), ColSpec(DataType.long, "k", required=False)]),
@@ -38,7 +54,7 @@ def save_pyfunc(target: Path, model_dir: Path, *, run_id: str | None, model_id: 
             ]
         ),
     )
-    known = ml.factors.FactorModel.load(model_dir).user_ids
+    known = ml.saved.load(model_dir).user_ids
     example = pd.DataFrame({"user_id": [str(known[0]) if len(known) else "nobody"], "k": [10]})
     with tempfile.TemporaryDirectory(prefix="reelgraph-code-") as scratch:
         package = Path(scratch) / "ml"
@@ -46,8 +62,9 @@ def save_pyfunc(target: Path, model_dir: Path, *, run_id: str | None, model_id: 
         (package / "__init__.py").write_text(
             '"""What a logged recommender needs of reelgraph\'s ml package."""\n'
         )
-        for module in CARRIED:
-            shutil.copy(Path(ml.factors.__file__).with_name(f"{module}.py"), package)
+        ours = Path(ml.saved.__file__).parent
+        for module in carried(ours):
+            shutil.copy(ours / f"{module}.py", package)
         # MLflow names an artifact's folder after where it came from.
         factors = shutil.copytree(model_dir, Path(scratch) / "factors")
         save_model(

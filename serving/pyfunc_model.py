@@ -1,6 +1,6 @@
-"""What MLflow loads: a FactorModel as a pyfunc, logged as code and arrays, never as a pickle.
+"""What MLflow loads: a saved model as a pyfunc, logged as code and arrays, never as a pickle.
 
-MLflow runs this file as a script when it loads the model ("models from code"), with `ml.factors` beside it.
+MLflow runs this file as a script when it loads the model ("models from code"), with what it needs of `ml` beside it.
 """
 
 from pathlib import Path
@@ -10,19 +10,19 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
-from ml.factors import FactorModel
+from ml.saved import load
 
 DEFAULT_K = 10
 
 
-class FactorRecommender(PythonModel):
+class SavedRecommender(PythonModel):
     """`predict(DataFrame[user_id, k])` -> DataFrame[user_id, rank, video_id, score], best first.
 
-    A user the model never saw gets the items ranked by the model's biases alone.
+    A user the model never saw gets what it says of nobody in particular.
     """
 
     def load_context(self, context: Any) -> None:
-        self._model = FactorModel.load(Path(context.artifacts["factors"]))
+        self._model = load(Path(context.artifacts["factors"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         users = model_input["user_id"].astype(str).tolist()
@@ -34,4 +34,4 @@ class FactorRecommender(PythonModel):
         return pd.DataFrame(rows, columns=["user_id", "rank", "video_id", "score"])
 
 
-mlflow.models.set_model(FactorRecommender())
+mlflow.models.set_model(SavedRecommender())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ml.factors import FactorModel
 from ml.ids import MISSING, lookup
+from ml.recommender import Recommender
 from ml.topk import top_k
 from serving.bundle import TRENDING, Bundle
 from serving.errors import UnknownVideoError
@@ -57,7 +58,11 @@ class Ranker:
         unseen = ~np.isfinite(self._trending)
         self._trending[unseen] = np.min(self._trending[~unseen], initial=0.0) - 1.0
         self.embedding_kind = next(
-            (k for k in (bundle.record.champion, *PERSONAL_KINDS) if k != TRENDING and k in bundle.models),
+            (
+                k
+                for k in (bundle.record.champion, *PERSONAL_KINDS)
+                if k != TRENDING and self._has_embeddings(k)
+            ),
             None,
         )
         self._embeddings = self._embedding_rows()
@@ -133,7 +138,7 @@ class Ranker:
         rows, values = _best(trending, limit, offset)
         return Ranking(rows, values, TRENDING, "trending", offset, tuple(degraded))
 
-    def _scores(self, kind: str, model: FactorModel, user_id: str) -> Scores | None:
+    def _scores(self, kind: str, model: Recommender, user_id: str) -> Scores | None:
         try:
             scores = model.scores([user_id])[0]
         except Exception:  # a feed must not fail with one model: said in the answer, the log and the metrics
@@ -181,11 +186,17 @@ class Ranker:
         spread[columns] = scores  # videos outside the catalogue land in the last place (MISSING = -1)
         return spread[:MISSING]
 
+    def _has_embeddings(self, kind: str) -> bool:
+        """Only a model of factors places videos in one space; a hybrid's or a neighbours' model does not."""
+        return isinstance(self.bundle.models.get(kind), FactorModel)
+
     def _embedding_rows(self) -> Scores | None:
         """Unit-length video factors in the catalogue's order, (m, d); zero rows for videos without any."""
         if self.embedding_kind is None:
             return None
-        factors = self.bundle.models[self.embedding_kind].video_factors
+        model = self.bundle.models[self.embedding_kind]
+        assert isinstance(model, FactorModel)
+        factors = model.video_factors
         lengths = np.linalg.norm(factors, axis=1, keepdims=True)
         rows = np.zeros((len(self.bundle.catalogue) + 1, factors.shape[1]), np.float32)
         rows[self._columns[self.embedding_kind]] = np.divide(

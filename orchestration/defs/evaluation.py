@@ -26,14 +26,20 @@ def model_evaluation(
     stores: Stores,
     training_set: TrainingSet,
     svd_model: TrainedModel,
-    two_tower_model: TrainedModel,
+    als_model: TrainedModel,
+    item_item_model: TrainedModel,
+    content_model: TrainedModel,
     popularity_model: TrainedModel,
+    two_tower_model: TrainedModel,
+    hybrid_model: TrainedModel,
 ) -> dg.Output[Judgement]:
     """Global time split, full catalogue, every user's metric kept; the better kind by NDCG@10, with a 95% interval
     of the difference on the same users."""
     from ml.pipeline import judge
 
-    models = {model.kind: model for model in (svd_model, two_tower_model, popularity_model)}
+    trained = (svd_model, als_model, item_item_model, content_model)
+    trained += (popularity_model, two_tower_model, hybrid_model)
+    models = {model.kind: model for model in trained}
     out = stores.settings.home / "models" / "judgement"
     folders = {kind: model.path for kind, model in models.items()}
     judgement = judge(folders, training_set.path, out, seed=stores.settings.seed)
@@ -70,8 +76,12 @@ def registered_models(
     stores: Stores,
     training_set: TrainingSet,
     svd_model: TrainedModel,
-    two_tower_model: TrainedModel,
+    als_model: TrainedModel,
+    item_item_model: TrainedModel,
+    content_model: TrainedModel,
     popularity_model: TrainedModel,
+    two_tower_model: TrainedModel,
+    hybrid_model: TrainedModel,
     model_evaluation: Judgement,
 ) -> dg.Output[RegisteredModels]:
     """Versions of the registered model `recommender`, one a kind; aliases `svd`, `two-tower`, and `champion` on
@@ -79,7 +89,8 @@ def registered_models(
     from serving import registry
 
     settings = stores.settings
-    trained = [svd_model, two_tower_model, popularity_model]
+    trained = [svd_model, als_model, item_item_model, content_model]
+    trained += [popularity_model, two_tower_model, hybrid_model]
     versions = register_all(settings, training_set, trained, model_evaluation)
     champion = choose_champion(
         settings, versions[model_evaluation.best_kind], before=svd_model.champion_before, log=context.log.info

@@ -204,7 +204,7 @@ def test_bad_input_is_named_and_leaves_the_old_bundle(tmp_path):
         ({"videos": twice}, "video_id 'v2' appears more than once"),
         ({"watched": pa.table({"user_id": ["ann"]})}, "watched: lacks column video_id"),
         ({"models": mislabelled}, "the model packed as popularity is a svd model"),
-        ({"models": {"als": bundle.ModelToPack(tmp_path)}}, "unknown kind of model: als"),
+        ({"models": {"bpr": bundle.ModelToPack(tmp_path)}}, "unknown kind of model: bpr"),
     ]:
         with pytest.raises(BundleInputError, match=message):
             pack_with(tmp_path, **changes)

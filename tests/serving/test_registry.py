@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from ml.factors import FactorModel
+from ml.recommender import Recommender
+from ml.saved import load
 from serving import registry
 from stack.settings import Settings
 
@@ -22,7 +23,7 @@ def settings(mlflow_uri: str, tmp_path: Path) -> Settings:
     return Settings(_env_file=None, home=tmp_path / "home", MLFLOW_TRACKING_URI=mlflow_uri)
 
 
-def save(model: FactorModel, folder: Path) -> Path:
+def save(model: Recommender, folder: Path) -> Path:
     model.save(folder)
     return folder
 
@@ -126,7 +127,7 @@ def test_a_downloaded_version_is_the_model_that_was_registered(settings, tmp_pat
     folder = registry.download(settings, version, tmp_path / "down")
     assert registry.download(settings, version.version, tmp_path / "down") == folder  # again, in place
 
-    model = FactorModel.load(folder)
+    model = load(folder)
     np.testing.assert_array_equal(model.video_factors, tiny_model().video_factors)
     assert model.info == {"made": "by hand"}
     assert [p.name for p in (tmp_path / "down").iterdir()] == [f"v{version.version}"]
