@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.registry import RegistryError
+from orchestration.records import KINDS
 from stack.clients import clickhouse_client, postgres_engine
 from stack.settings import Settings
 
@@ -78,7 +79,7 @@ def _models(settings: Settings) -> Table:
 
     table = Table("model", "version", *METRICS, "", title="Models", title_justify="left")
     champion = registry.by_alias(settings, "champion")
-    for kind in ("svd", "two-tower", "popularity"):
+    for kind in KINDS:
         version = registry.by_alias(settings, kind)
         if version is None:
             continue

@@ -37,8 +37,8 @@ def model_evaluation(
     of the difference on the same users."""
     from ml.pipeline import judge
 
-    trained = (svd_model, als_model, item_item_model, content_model)
-    trained += (popularity_model, two_tower_model, hybrid_model)
+    trained = [svd_model, als_model, item_item_model, content_model]
+    trained += [popularity_model, two_tower_model, hybrid_model]
     models = {model.kind: model for model in trained}
     out = stores.settings.home / "models" / "judgement"
     folders = {kind: model.path for kind, model in models.items()}
