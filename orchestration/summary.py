@@ -10,8 +10,8 @@ from rich.table import Table
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.registry import RegistryError
 from orchestration.records import KINDS
+from serving.registry import RegistryError
 from stack.clients import clickhouse_client, postgres_engine
 from stack.settings import Settings
 
