@@ -1,9 +1,36 @@
-"""Hyper-parameters of the content model."""
+"""Hyper-parameters of the content model and of popularity."""
 
 from pydantic import Field
 
 from ml.config_base import Config
 
 
+class FieldWeights(Config):
+    """How much of a video's vector each kind of fact makes up; the cosine of two videos that share one kind of fact
+    alone is that weight squared, over the squares of the weights of all facts that are known."""
+
+    text: float = Field(default=1.0, ge=0, description="words of title and description")
+    tag: float = Field(default=1.0, ge=0)
+    category: float = Field(default=0.5, ge=0)
+    creator: float = Field(default=1.0, ge=0)
+    language: float = Field(default=0.25, ge=0)
+    duration: float = Field(default=0.25, ge=0)
+
+
 class ContentConfig(Config):
+    """TF-IDF and truncated SVD (LSA) of text and metadata; with `encoder_path`, a sentence encoder for the text."""
+
     dim: int = Field(default=64, ge=1)
+    weights: FieldWeights = FieldWeights()
+    evenness: float = Field(
+        default=0.5, ge=0, le=1, description="0: plain LSA, 1: every component counts the same (whitened)"
+    )
+    max_words: int = Field(default=50_000, ge=1, description="the vocabulary keeps the most frequent")
+    min_videos: int = Field(default=2, ge=1, description="rarer words and facts are left out")
+    fit_videos: int = Field(
+        default=200_000, ge=1, description="a sample of this many decides the components, for memory and time"
+    )
+    half_life_days: float = Field(default=30.0, gt=0, description="a watch this old counts half for the user")
+    encoder_path: str = Field(
+        default="", description="local folder of a sentence-transformers model (all-MiniLM-L6-v2); '': LSA"
+    )
