@@ -15,6 +15,7 @@ from ml.ids import MISSING, lookup
 RATING_SCALE = (0.0, 5.0)
 
 CACHE_LINE = 16  # float32s
+DRAWN_AT_ONCE = 50_000  # rows; the draws are float64, all at once would be thrice the model
 
 
 def fit(
@@ -70,23 +71,19 @@ def starting_rows(
     """P (users, width) and Q (videos, width) as the kernel wants them: normal factors, no biases.
 
     The width is d + 2 filled up to whole cache lines of 16 floats, so that no row ends in the middle of a SIMD step.
+    The factors are drawn as Surprise draws its own, users first, by the generator whose numbers numpy promises never
+    to change: a row starts where Surprise's row of this number starts with the same seed, if all videos are rated.
     """
-    d, rng = config.n_factors, np.random.default_rng(seed)
+    d, rng = config.n_factors, np.random.RandomState(seed % 2**32)
     width = -(-(d + 2) // CACHE_LINE) * CACHE_LINE
-    rated = np.unique(data.videos)
     P = np.zeros((len(data.user_ids), width), dtype=np.float32)
     Q = np.zeros((len(data.video_ids), width), dtype=np.float32)
-    P[:, :d] = normals(rng, len(P), config)
-    Q[rated, :d] = normals(rng, len(rated), config)
+    for array, rows in ((P, np.arange(len(P))), (Q, np.unique(data.videos))):
+        for start in range(0, len(rows), DRAWN_AT_ONCE):
+            some = rows[start : start + DRAWN_AT_ONCE]
+            array[some, :d] = rng.normal(0, config.init_std, (len(some), d))
     P[:, d + 1] = Q[:, d] = 1
     return P, Q
-
-
-def normals(rng: np.random.Generator, n: int, config: SVDConfig) -> NDArray[np.float32]:
-    """(n, n_factors) draws of the normal that factors start from."""
-    draws = rng.standard_normal((n, config.n_factors), dtype=np.float32)
-    draws *= np.float32(config.init_std)
-    return draws
 
 
 def predict_ratings(model: FactorModel, interactions: Interactions) -> NDArray[np.float32]:

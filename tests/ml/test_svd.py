@@ -96,6 +96,27 @@ def test_equals_surprise_in_surprise_s_order_from_surprise_s_start() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def test_starts_where_surprise_starts_with_the_same_seed() -> None:
+    config = SVDConfig(n_factors=3)
+    data = Encoded.of(tastes(), Catalogue.of([]))
+    P, Q = starting_rows(data, config, seed=5)
+    rng = np.random.RandomState(5)
+    for ours in (P, Q):
+        np.testing.assert_array_equal(ours[:, :3], rng.normal(0, 0.1, (len(ours), 3)).astype(np.float32))
+
+
+def test_drawing_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Encoded.of(tastes(), known().catalogue)
+    whole = starting_rows(data, SVDConfig(n_factors=3), 1)
+    monkeypatch.setattr("ml.svd.DRAWN_AT_ONCE", 7)
+    for ours, expected in zip(starting_rows(data, SVDConfig(n_factors=3), 1), whole, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_any_seed_will_do() -> None:
+    assert fit(known(), SVDConfig(n_epochs=1), seed=2**40).curve
+
+
 class _Triples(list):
     """What Surprise reads of a data frame."""
 

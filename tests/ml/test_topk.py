@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -70,6 +70,7 @@ def test_a_row_alone_answers_as_in_a_batch() -> None:
         assert (alone[0][0].tolist(), alone[1][0].tolist()) == (columns[row].tolist(), values[row].tolist())
 
 
+@settings(deadline=None)
 @given(
     npst.arrays(
         np.float32,

@@ -1,0 +1,1 @@
+"""Figures of the models against peers and targets: `python -m ml.bench`, that is `make bench-models`."""
