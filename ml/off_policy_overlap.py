@@ -124,7 +124,7 @@ def overlap(log: LoggedDecisions, *, clip: float | None = None) -> Overlap:
         users=log.n_users,
         effective_size=_effective(w),
         effective_share=_effective(w) / len(log),
-        effective_users=_effective(np.bincount(log.clusters, w, minlength=log.n_users)),
+        effective_users=_effective(np.bincount(log.clusters, w, log.n_users).astype(np.float64)),
         mean_weight=RatioOfSums.of(log, w, np.ones(len(log))).estimate(),
         max_weight=float(w.max()),
         clip=limit,
