@@ -1,0 +1,262 @@
+"""The gate's decisions on figures made by hand."""
+
+import json
+from math import pi
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.errors import ConfigurationError, MismatchedHoldoutError, NothingToJudgeError
+from ml.gate import Contestant, Rules, decide, stays
+from ml.gate_checks import Check
+from ml.gate_evidence import level, seed_noise, weigh
+from ml.gate_report import describe
+
+N = 4000
+LENIENT = Rules(precision_floor=0.01)
+
+
+def contestant(kind: str = "als", gain: float = 0.0, **changes) -> Contestant:
+    """NDCG@10 of 0.2 a user with a fixed scatter, times (1 + gain)."""
+    values = (0.2 + 0.1 * np.cos(np.arange(N))) * (1 + gain)
+    facts = {
+        "per_user": {"ndcg_at_10": values, "precision_at_10": np.full(N, 0.02)},
+        "coverage": 0.4,
+        "size_mb": 10.0,
+        "latency_ms": 5.0,
+    }
+    return Contestant(kind, **(facts | changes))
+
+
+def check(decision, name: str) -> Check:
+    (found,) = [check for check in decision.checks if check.name == name]
+    return found
+
+
+def failed(decision) -> list[str]:
+    return [check.name for check in decision.failed]
+
+
+def test_the_weight_of_two_models_is_the_paired_normal_interval() -> None:
+    found = weigh(np.array([0.5, 0.5, 1.0, 0.0]), np.array([0.0, 0.5, 0.5, 0.5]), alpha=0.025)
+    # Differences 0.5, 0, 0.5, -0.5: mean 0.125, sd sqrt(0.6875 / 3), se that over 2.
+    assert (found.challenger, found.incumbent, found.difference) == (0.5, 0.375, 0.125)
+    assert found.relative == pytest.approx(1 / 3)
+    assert found.sampling_sd == pytest.approx(0.2393568, abs=1e-7)
+    assert found.low == pytest.approx(0.125 - 1.959964 * 0.2393568, abs=1e-6)
+    assert found.high == pytest.approx(0.125 + 1.959964 * 0.2393568, abs=1e-6)
+    assert found.p_value == pytest.approx(0.30076, abs=1e-4)
+    assert (found.wins, found.losses, found.ties, found.users) == (2, 1, 1, 4)
+
+
+def test_the_noise_of_both_trainings_is_added_to_that_of_the_users() -> None:
+    one, other = np.array([0.5, 0.5, 1.0, 0.0]), np.array([0.0, 0.5, 0.5, 0.5])
+    found = weigh(one, other, alpha=0.025, noise=(0.1, 0.2))
+    assert found.training_sd == pytest.approx(np.hypot(0.1 * 0.5, 0.2 * 0.375))
+    assert found.high - found.difference == pytest.approx(1.959964 * np.hypot(0.2393568, 0.0901388), abs=1e-6)
+
+
+def test_one_training_has_no_seeds_to_differ_by() -> None:
+    values = contestant().primary
+    found = weigh(values, values, alpha=0.025, noise=(0.1, 0.1), identical=True)
+    assert (found.low, found.high, found.training_sd) == (0.0, 0.0, 0.0)
+
+
+def test_other_users_and_no_users_are_refused() -> None:
+    with pytest.raises(MismatchedHoldoutError):
+        weigh(np.zeros(3), np.zeros(4), alpha=0.05)
+    with pytest.raises(NothingToJudgeError):
+        weigh(np.zeros(0), np.zeros(0), alpha=0.05)
+
+
+def test_all_tests_against_one_champion_together_spend_alpha() -> None:
+    levels = [level(0.05, attempt) for attempt in range(1, 100_000)]
+    assert levels[:2] == pytest.approx([0.05 * 6 / pi**2, 0.05 * 6 / pi**2 / 4])
+    assert 0.0499 < sum(levels) < 0.05
+    assert level(0.05, 1, candidates=6) == pytest.approx(levels[0] / 6)
+    with pytest.raises(ValueError, match="start at 1"):
+        level(0.05, 0)
+
+
+def test_seed_noise_is_what_moves_the_mean_beyond_the_users() -> None:
+    rng = np.random.default_rng(0)
+    users = rng.random(5000)
+    shifts = np.repeat(rng.normal(0, 0.01, 40), 1)
+    fits = [users + shift + rng.normal(0, 0.3, 5000) for shift in shifts]
+    assert seed_noise(fits) * np.mean(fits) == pytest.approx(0.01, rel=0.3)
+    assert seed_noise([users, users]) == 0.0
+    assert seed_noise([np.zeros(3), np.zeros(3)]) == 0.0
+    with pytest.raises(ValueError, match="two of each"):
+        seed_noise([users])
+
+
+def test_another_recipe_is_promoted_when_it_wins_beyond_noise() -> None:
+    decision = decide(contestant("hybrid", 0.05), contestant("als"), rules=LENIENT)
+    assert (decision.promote, decision.case, decision.attempt) == (True, "other recipe", 1)
+    assert decision.reason == "hybrid beats als by +0.0100 NDCG@10 (+5.0%), beyond noise"
+    assert check(decision, "wins").passed
+
+
+def test_what_seeds_explain_is_no_win() -> None:
+    """All 4,000 users are a little better off: without the seeds that would be beyond any doubt."""
+    noisy = Rules(precision_floor=0.01, other_noise=0.01)
+    one, other = contestant("hybrid", 0.02), contestant("als")
+    assert decide(one, other, rules=Rules(precision_floor=0.01, other_noise=0.0)).promote
+    decision = decide(one, other, rules=noisy)
+    assert failed(decision) == ["wins"]
+    assert decision.reason.startswith("hybrid is not promoted: not better beyond noise: NDCG@10 +0.0040")
+
+
+def test_a_win_must_be_clearer_the_more_often_and_the_more_were_tried() -> None:
+    rules = Rules(precision_floor=0.01, other_noise=0.006)
+    one, other = contestant("hybrid", 0.019), contestant("als")
+    assert decide(one, other, rules=rules).promote
+    assert failed(decide(one, other, rules=rules, attempt=5)) == ["wins"]
+    assert failed(decide(one, other, rules=rules, candidates=6)) == ["wins"]
+
+
+def newer(passed: bool = True) -> Check:
+    return Check("newer data", passed, 2.0, 1.0, "nothing newer" if not passed else "newer")
+
+
+def test_the_champions_recipe_is_promoted_again_for_its_newer_data() -> None:
+    same = contestant("als")
+    decision = decide(same, same, rules=LENIENT, same_recipe=True, newer=newer())
+    assert (decision.promote, decision.case, decision.reason) == (
+        True,
+        "newer data",
+        "als again, on newer data",
+    )
+    assert decision.attempt == 0
+    stale = decide(same, same, rules=LENIENT, same_recipe=True, newer=newer(False))
+    assert failed(stale) == ["newer data"]
+    with pytest.raises(ConfigurationError, match="no incumbent"):
+        decide(same, None, rules=LENIENT, same_recipe=True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "better"),
+    [
+        ("smaller", {"size_mb": 8.0}),
+        ("faster", {"latency_ms": 4.0}),
+        (
+            "more diverse",
+            {
+                "per_user": contestant().per_user
+                | {"ndcg_at_10": contestant(gain=-0.005).primary, "diversity_at_10": np.full(N, 0.61)}
+            },
+        ),
+    ],
+)
+def test_a_reason_counts_within_the_margin_and_only_if_it_is_measured(reason: str, better: dict) -> None:
+    rules = Rules(precision_floor=0.01, other_noise=0.0)
+    incumbent = contestant("als")
+    incumbent.per_user["diversity_at_10"] = np.full(N, 0.5)
+    good = contestant("svd", -0.005, **better)
+    decision = decide(good, incumbent, rules=rules, reason=reason)
+    assert decision.promote
+    assert decision.reason == f"svd is not worse than als and {reason}"
+    assert failed(decide(contestant("svd", -0.005), incumbent, rules=rules, reason=reason)) == [reason]
+    worse = contestant("svd", -0.03, **{k: v for k, v in better.items() if k != "per_user"})
+    assert "not worse" in failed(decide(worse, incumbent, rules=rules, reason=reason))
+
+
+def test_a_reason_nobody_can_measure_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must be one of smaller, faster, more diverse, newer data"):
+        decide(contestant("svd"), contestant("als"), rules=LENIENT, reason="nicer")
+
+
+def test_a_first_champion_must_beat_popularity_or_be_it() -> None:
+    baseline = contestant().primary
+    assert decide(contestant("als", 0.05), None, rules=LENIENT, baseline=baseline).promote
+    alone = decide(contestant("als", 0.0), None, rules=LENIENT, baseline=baseline)
+    assert failed(alone) == ["popularity"]
+    itself = decide(contestant("popularity"), None, rules=LENIENT, baseline=baseline)
+    assert (itself.promote, itself.reason) == (True, "popularity is the first champion")
+
+
+def test_a_champion_that_fell_behind_popularity_is_not_renewed() -> None:
+    same = contestant("als")
+    decision = decide(
+        same, same, rules=LENIENT, same_recipe=True, newer=newer(), baseline=contestant(gain=0.05).primary
+    )
+    assert failed(decision) == ["popularity"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"latency_ms": 50.1}, "latency"),
+        ({"latency_ms": None}, "latency"),
+        ({"size_mb": 501.0}, "size"),
+        ({"coverage": 0.19}, "coverage"),
+        ({"per_user": contestant(gain=0.1).per_user | {"precision_at_10": np.full(N, 0.009)}}, "floor"),
+    ],
+)
+def test_every_guardrail_holds_a_winner_back(changes: dict, name: str) -> None:
+    assert decide(contestant("hybrid", 0.1), contestant("als"), rules=LENIENT).promote
+    decision = decide(contestant("hybrid", 0.1, **changes), contestant("als"), rules=LENIENT)
+    assert failed(decision) == [name]
+
+
+def test_a_slice_that_surely_loses_more_than_its_margin_holds_a_winner_back() -> None:
+    def sliced(gain: float, users: int) -> dict[str, np.ndarray]:
+        values = contestant(gain=gain).primary
+        return {"new_users": np.where(np.arange(N) < users, values, np.nan)}
+
+    incumbent = contestant("als", slices=sliced(0, 500))
+    for gain, users, passed in ((-0.10, 500, False), (-0.04, 500, True), (0.1, 500, True)):
+        challenger = contestant("hybrid", 0.1, slices=sliced(gain, users))
+        decision = decide(challenger, incumbent, rules=LENIENT)
+        assert check(decision, "slice: new_users").passed is passed
+    few = decide(
+        contestant("hybrid", 0.1, slices=sliced(-0.5, 99)),
+        contestant("als", slices=sliced(0, 99)),
+        rules=LENIENT,
+    )
+    assert few.promote
+    assert check(few, "slice: new_users").says == "new_users: 99 users, too few to judge"
+    with pytest.raises(MismatchedHoldoutError, match="new_users"):
+        decide(contestant("hybrid", slices=sliced(0, 400)), incumbent, rules=LENIENT)
+
+
+def test_one_list_for_everybody_sets_no_coverage_for_others() -> None:
+    popular = contestant("popularity", coverage=0.9)
+    assert decide(contestant("als", 0.1, coverage=0.1), popular, rules=LENIENT).promote
+
+
+def test_a_further_check_holds_a_winner_back() -> None:
+    schema = Check("schema: columns", False, "a", "b", "other columns than the champion's")
+    decision = decide(contestant("hybrid", 0.1), contestant("als"), rules=LENIENT, more=[schema])
+    assert decision.reason == "hybrid is not promoted: other columns than the champion's"
+
+
+def test_a_decision_is_json_and_readable() -> None:
+    decision = decide(
+        contestant("hybrid", 0.05), contestant("als"), rules=LENIENT, facts={"training set": "abc"}
+    )
+    assert json.loads(json.dumps(decision.as_dict(), allow_nan=False))["promote"] is True
+    text = describe(decision)
+    assert text.startswith("**Promoted**: hybrid beats als")
+    assert "| ok | floor | 0.02 | 0.01 | precision@10 0.0200, floor 0.01 |" in text
+    assert "4000 users: 4000 better, 0 worse, 0 the same" in text
+    assert "- training set: abc" in text
+    kept = stays("svd", "als", "moved by hand")
+    assert describe(kept) == "**Not promoted**: moved by hand.\n"
+
+
+@given(gain=st.floats(-0.2, 0.2), other=st.floats(-0.2, 0.2), noise=st.floats(0, 0.05))
+def test_two_recipes_never_both_win(gain: float, other: float, noise: float) -> None:
+    rules = Rules(precision_floor=0.01, other_noise=noise, slice_margin=1.0)
+    one, two = contestant("svd", gain), contestant("als", other)
+    assert not (decide(one, two, rules=rules).promote and decide(two, one, rules=rules).promote)
+
+
+@given(attempt=st.integers(1, 50))
+def test_a_later_attempt_never_wins_where_an_earlier_one_failed(attempt: int) -> None:
+    rules = Rules(precision_floor=0.01, other_noise=0.006)
+    one, two = contestant("svd", 0.019), contestant("als")
+    sooner, later = (decide(one, two, rules=rules, attempt=k).promote for k in (attempt, attempt + 1))
+    assert sooner or not later
