@@ -1,0 +1,258 @@
+"""One kind's search: trials until its share of the budget is spent, then winner and present parameters compared."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.config import TrainConfig
+from ml.errors import ConfigurationError, DivergedError
+from ml.metrics import PRIMARY, Interval
+from ml.recommender import Recommender
+from ml.tuning_objective import Fit, Judge, Verdict, compare
+from ml.tuning_space import Space, Value
+from ml.tuning_study import COMPLETE, Study, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
+
+CONFIRM_SHARE = 0.25  # of a kind's share of the budget: to fit winner and present parameters anew
+CONFIRM_SEEDS = 3  # at most; one if that is all the share pays for
+
+# What is the fault of a trial's parameters: it fails, the search goes on. Anything else is a defect and ends it.
+TROUBLES = (DivergedError, ConfigurationError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
+
+_VERDICT = "verdict"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class About:
+    """Which study it is: `fixed` are the settings that it does not change but that its values depend on."""
+
+    name: str
+    kind: str
+    space: Space
+    present: dict[str, Value]
+    fixed: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one kind. `params` are those to use from now on: `best`'s if the verdict says so, else the present
+    ones. No verdict: no trial was better than the present parameters on the users that choose."""
+
+    about: About
+    trials: tuple[TrialRecord, ...]
+    best: TrialRecord | None
+    present_value: float | None
+    verdict: Verdict | None
+
+    @property
+    def replaced(self) -> bool:
+        return self.verdict is not None and self.verdict.better
+
+    @property
+    def params(self) -> dict[str, Value]:
+        return self.best.params if self.replaced and self.best else self.about.present
+
+
+class Listener(Protocol):
+    """Who writes the search down somewhere else. Called with all trials at `opened`, since some may not be there."""
+
+    def opened(self, about: About, trials: Sequence[TrialRecord]) -> None: ...
+    def trial(self, about: About, trial: TrialRecord) -> None: ...
+    def closed(self, about: About, outcome: Outcome | None) -> None:
+        """The kind's end; no outcome: it was interrupted."""
+
+
+class _OutOfTimeError(Exception):
+    """A trial's share of the budget is spent."""
+
+
+@dataclass
+class Search:
+    """What one kind's search needs; `share` are its seconds in this round, `left` those of all kinds to come."""
+
+    about: About
+    study: Study
+    config: TrainConfig
+    fit: Fit
+    judge: Judge
+    share: float
+    left: float
+    max_trials: int
+    say: Say
+    listener: Listener | None
+    _started: float = field(default_factory=time.monotonic)
+    _already: float = 0.0  # seconds of this round that a search which was killed had used
+
+    def run(self) -> Outcome:
+        kind, present = self.about.kind, self.about.present
+        self._already = self.study.spent()
+        deadline = self._started + self.share * (1 - CONFIRM_SHARE) - self._already
+        records = self.study.records()
+        if records:
+            self.say(f"{kind}: goes on after {len(records)} trials (study {self.about.name})")
+        if self.listener:
+            self.listener.opened(self.about, records)
+        try:
+            self.study.enqueue(present)
+            while not self.study.tried(present) or (
+                time.monotonic() < deadline and len(self.study.settled()) < self.max_trials
+            ):
+                self._trial(deadline)
+            outcome = self._outcome()
+        except BaseException:
+            if self.listener:
+                self.listener.closed(self.about, None)
+            raise
+        self.say(describe(outcome))
+        if self.listener:
+            self.listener.closed(self.about, outcome)
+        return outcome
+
+    # --- trials --------------------------------------------------------------------------------------------
+
+    def _trial(self, deadline: float) -> None:
+        from optuna.exceptions import TrialPruned
+
+        study, trial = self.study, self.study.ask()
+        first = trial.params == self.about.present  # judged to its end, however long that takes
+        started = time.monotonic()
+
+        def in_time(*_: object) -> None:
+            if not first and time.monotonic() > deadline:
+                raise _OutOfTimeError
+
+        def seconds() -> float:
+            return time.monotonic() - started
+
+        try:
+            fitted = self.fit(
+                self.about.space.applied(self.config, trial.params),
+                progress=in_time,
+                validate=self._validate(trial, in_time, may_prune=not first),
+            )
+            value = self.judge.choose(fitted.model)
+        except TrialPruned:
+            record = study.prune(trial, seconds())
+        except _OutOfTimeError:
+            record = study.interrupt(trial, seconds())
+        except TROUBLES as error:
+            record = study.fail(trial, seconds(), f"{type(error).__name__}: {error}")
+        except BaseException:
+            # Whatever ends the search (SIGTERM, a defect): the study must not think that this trial still runs.
+            record = study.interrupt(trial, seconds())
+            self._told(record)
+            raise
+        else:
+            record = study.complete(trial, value, seconds(), fitted.found)
+        self._told(record)
+
+    def _validate(
+        self, trial: "optuna.Trial", in_time: Callable[[], None], *, may_prune: bool
+    ) -> Callable[[Recommender], float]:
+        """What a kind calls after each epoch: so bad a trial as would not have been the better half is ended there."""
+        from optuna.exceptions import TrialPruned
+
+        epoch = 0
+
+        def validate(model: Recommender) -> float:
+            nonlocal epoch
+            in_time()
+            epoch += 1
+            value = self.judge.choose(model)
+            trial.report(value, epoch)
+            if may_prune and trial.should_prune():
+                raise TrialPruned
+            return value
+
+        return validate
+
+    def _told(self, record: TrialRecord) -> None:
+        best = self.study.best()
+        value = f" {PRIMARY} {record.value:.4f}" if record.value is not None else ""
+        so_far = f"best {best.value:.4f} (trial {best.number})" if best else "none is complete yet"
+        minutes = max(0.0, self._started + self.left - self._already - time.monotonic()) / 60
+        self.say(
+            f"{self.about.kind}: trial {record.number} {record.state}{value} in {record.seconds:.1f} s,"
+            f" {so_far}, {minutes:.1f} minutes left{f'; {record.reason}' if record.reason else ''}"
+        )
+        if self.listener:
+            self.listener.trial(self.about, record)
+
+    # --- the verdict ---------------------------------------------------------------------------------------
+
+    def _outcome(self) -> Outcome:
+        records, best = self.study.records(), self.study.best()
+        present = [r for r in records if r.params == self.about.present and r.state == COMPLETE]
+        verdict = None
+        if best is not None and best.params != self.about.present:
+            verdict = self._remembered_verdict(best) or self._verdict(best, present[:1])
+        return Outcome(self.about, tuple(records), best, present[0].value if present else None, verdict)
+
+    def _verdict(self, best: TrialRecord, present: Sequence[TrialRecord]) -> Verdict:
+        """Fit both anew, with seeds that no trial had."""
+        started = time.monotonic()
+        each = max(best.seconds + sum(record.seconds for record in present), 1e-9)
+        paid_for = int(self.share * CONFIRM_SHARE / each)
+        fits = max(1, min(CONFIRM_SEEDS, paid_for)) if self.about.space.seeded else 1
+        seeds = tuple(self.config.seed + i for i in range(1, fits + 1))
+        self.say(
+            f"{self.about.kind}: trial {best.number} against the present parameters, seeds {list(seeds)}"
+        )
+        verdict = compare(
+            np.stack([self._refitted(best.params, seed) for seed in seeds]),
+            np.stack([self._refitted(self.about.present, seed) for seed in seeds]),
+            seeds,
+        )
+        self.study.note_spent(time.monotonic() - started)
+        self.study.remember(_VERDICT, {"of": [best.params, self.about.present], **verdict_json(verdict)})
+        return verdict
+
+    def _refitted(self, params: Mapping[str, Value], seed: int) -> NDArray[np.float64]:
+        """NDCG@10 of each confirming user; 0 for parameters that do not give a model with this seed."""
+        settings = self.about.space.applied(self.config, params).model_copy(update={"seed": seed})
+        try:
+            return self.judge.confirm(self.fit(settings, validate=self.judge.choose).model)
+        except TROUBLES as error:
+            self.say(f"{self.about.kind}: seed {seed}: {type(error).__name__}: {error}")
+            return np.zeros(len(self.judge.confirming.user_ids))
+
+    def _remembered_verdict(self, best: TrialRecord) -> Verdict | None:
+        """The one on the same two, if a search that was killed, or an earlier one, came to it: asking the confirming
+        users again and again would choose on them after all."""
+        known = self.study.remembered(_VERDICT)
+        if known is None or known["of"] != [best.params, self.about.present]:
+            return None
+        return Verdict(
+            winner=known["winner"],
+            present=known["present"],
+            difference=Interval(**known["difference"]),
+            users=known["users"],
+            seeds=tuple(known["seeds"]),
+        )
+
+
+def verdict_json(verdict: Verdict | None) -> dict[str, Any]:
+    if verdict is None:
+        return {}
+    return {**asdict(verdict), "seeds": list(verdict.seeds)}
+
+
+def describe(outcome: Outcome) -> str:
+    """The outcome in a line."""
+    kind, verdict = outcome.about.kind, outcome.verdict
+    if verdict is None or outcome.best is None:
+        return f"{kind}: the present parameters stay, none of {len(outcome.trials)} trials was better"
+    lead = f"{verdict.difference.value:+.4f} [{verdict.difference.low:+.4f}, {verdict.difference.high:+.4f}]"
+    return (
+        f"{kind}: trial {outcome.best.number} "
+        f"{'replaces' if outcome.replaced else 'does not replace'} the present parameters: {PRIMARY} {lead}"
+        f" on {verdict.users} users it was not chosen on, fitted {len(verdict.seeds)} times"
+    )
