@@ -69,8 +69,9 @@ def next_videos(
     candidates = np.ones(len(video_ids), dtype=np.bool_)
     out = lookup(video_ids, [current, *exclude])
     candidates[out[out != MISSING]] = False
-    parts = (_aligned(_after(model, current, past), model, video_ids) for model in (collaborative, content))
-    (columns,), (values,) = top_k(blended(*parts, candidates)[None, :], k)
+    together = _aligned(_after(collaborative, current, past), collaborative, video_ids)
+    by_content = _aligned(_after(content, current, past), content, video_ids)
+    (columns,), (values,) = top_k(blended(together, by_content, candidates)[None, :], k)
     kept = columns != NO_CANDIDATE
     return list(zip(video_ids[columns[kept]].tolist(), values[kept].tolist(), strict=True))
 
