@@ -71,10 +71,17 @@ class TestUsers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's per-user metrics, (n,) each in the order of the `TestUsers`, and its catalogue coverage."""
+    """One model's lists and what they are worth; rows are the `TestUsers`.
+
+    `per_user` (n,) each; `coverage`: the share of the catalogue in anybody's list. `lists` (n, K) are the rows of the
+    model's `video_ids` that were recommended, best first, `hits` (n, K) the rows of the test users' `video_ids` where
+    a place holds a relevant video; `MISSING` elsewhere.
+    """
 
     per_user: PerUser
     coverage: dict[str, float]
+    lists: NDArray[np.int32]
+    hits: NDArray[np.int32]
 
 
 def evaluate(
@@ -86,17 +93,18 @@ def evaluate(
     """Rank the model's whole catalogue for each test user, without the videos they had met, and score the lists.
 
     Users the model does not know get the ranking of `strangers` (the popularity model, as in serving), without it
-    that of the model's biases. Relevant videos that are not in the catalogue cannot be recommended and count as
-    missed.
+    the model's own for nobody in particular. Relevant videos that are not in the catalogue cannot be recommended and
+    count as missed.
     """
     n, depth = len(users.user_ids), max(cutoffs)
     catalogue = lookup(model.video_ids, users.video_ids)
+    judged_rows = lookup(users.video_ids, model.video_ids)
     met = _Pairs.of(users.met, catalogue)
     relevant = _Pairs.of(users.relevant, catalogue)
     unknown = lookup(model.user_ids, users.user_ids) == MISSING
     for_unknown = None if strangers is None else _scores_for_strangers(strangers, model.video_ids)
-    lists = np.full((n, depth), MISSING, dtype=np.int64)
-    hits = np.zeros((n, depth), dtype=np.bool_)
+    lists = np.full((n, depth), MISSING, dtype=np.int32)
+    hits = np.full((n, depth), MISSING, dtype=np.int32)
     step = rows_per_block(len(model.video_ids))
     for start in range(0, n, step):
         block = slice(start, min(start + step, n))
@@ -107,11 +115,12 @@ def evaluate(
         best, _ = top_k(scores, depth)
         wanted = np.zeros(scores.shape, dtype=np.bool_)
         wanted[relevant.within(block)] = True
+        found = np.take_along_axis(wanted, best.clip(0), axis=1) & (best >= 0)
         lists[block, : best.shape[1]] = best
-        hits[block, : best.shape[1]] = np.take_along_axis(wanted, best.clip(0), axis=1) & (best >= 0)
+        hits[block, : best.shape[1]] = np.where(found, judged_rows[best.clip(0)], MISSING)
     counts = np.bincount(users.relevant[0], minlength=n)
     coverage = {f"coverage_at_{k}": catalogue_coverage(lists[:, :k], len(model.video_ids)) for k in cutoffs}
-    return Evaluation(ranking_metrics(hits, counts, cutoffs), coverage)
+    return Evaluation(ranking_metrics(hits != MISSING, counts, cutoffs), coverage, lists, hits)
 
 
 def _scores_for_strangers(popularity: Recommender, video_ids: Ids) -> NDArray[np.float32]:

@@ -1,36 +1,60 @@
 """Which of several models is the better one, on the same users, with the evidence."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.comparison import Pair, compare_all
+from ml.costs import measure_costs
 from ml.errors import MismatchedHoldoutError, NothingToJudgeError
 from ml.evaluate import Evaluation, TestUsers, evaluate, rating_rmse
 from ml.factors import FactorModel
 from ml.files import replaced, write_json
-from ml.metrics import Interval, PerUser, intervals
-from ml.recommender import Recommender
+from ml.ids import Ids
+from ml.lists import Traits, gini, list_metrics
+from ml.metrics import CUTOFFS, PRIMARY, Interval, PerUser, intervals
+from ml.recommender import BASELINE, Recommender
 from ml.saved import load
+from ml.slices import slices_of
 from ml.split import Split, time_split
+from ml.summaries import accuracy, ceilings, slice_facts, summary
 from ml.training_set import TrainingSet
+from ml.user_metrics import UserMetrics
 
-PRIMARY = "ndcg_at_10"
-BASELINE = "popularity"
+JUDGEMENT_FILE = "judgement.json"
+COSTS_FILE = "costs.json"
+
+HAS_OWN_LIST_FOR_STRANGERS = (BASELINE, "hybrid")
+"""The others' scores of somebody they never saw carry nothing: serving answers with the popularity list instead."""
+
+LEVEL = 0.05
+
+TESTED = (
+    "Each pair of models on NDCG@10 of the same test users: two-sided sign-flip permutation test of the mean paired "
+    "difference (9,999 flips), Holm's correction over all pairs; intervals are 95% paired bootstrap over users. The "
+    "models are taken as they are: other seeds or other weeks would train others, and that is not in the figures."
+)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What `judgement.json` holds.
+    """What `judgement.json` holds, but `costs`, which no two runs measure alike (`costs.json`).
 
-    `metrics[kind][metric]`, each with its 95% interval, over `users` test users; `coverage[kind]`; `ratings[kind]`
-    for models of ratings (SVD). `slices[name]`: `users` and, unless there are none, `metrics` of `known_users`
-    and `new_users` (no training row). Users a model does not know are judged by the list they are served,
-    `strangers_ranked_by` "popularity"; without a popularity model, by the model's own "biases". `better` is the
-    kind with the highest `ndcg_at_10`; popularity is the baseline and wins only if it is alone. `difference` is
-    better minus `runner_up` (None if alone) and `over_popularity[kind]` kind minus popularity, both paired per user.
+    `metrics[kind][metric]`, each with its 95% interval, over `users` test users; `ceilings`: the most that any
+    ranking could reach of precision and recall on this test; `coverage[kind]`: how much of the
+    catalogue is in anybody's list and how unevenly (gini); `lists[kind]`: diversity, novelty, popularity (`ml.lists`);
+    `ratings[kind]` for models of ratings (SVD). `slices[name]`: `about`, whether it is `of` users or videos, `users`
+    and, unless there are none, `metrics`, `over_popularity` (kind minus popularity on the primary metric) and
+    `detectable`, the difference of the better kind to popularity that so many users could show.
+
+    Users a model does not know are judged by the list they are served: the hybrid's own, for the others
+    `strangers_ranked_by` "popularity" or, without a popularity model, the model's own "biases". `better` is the kind
+    with the highest `ndcg_at_10`; popularity is the baseline and wins only if it is alone. `difference` is better
+    minus `runner_up` (None if alone) and `over_popularity[kind]` kind minus popularity, both paired per user; `pairs`
+    are the tests of every two kinds, `tested` says of what.
     """
 
     primary_metric: str
@@ -38,10 +62,14 @@ class Judgement:
     runner_up: str | None
     difference: Interval | None
     over_popularity: dict[str, Interval]
+    pairs: list[Pair]
+    tested: str
     metrics: dict[str, dict[str, Interval]]
+    ceilings: dict[str, float]
     coverage: dict[str, dict[str, float]]
+    lists: dict[str, dict[str, Interval]]
     ratings: dict[str, dict[str, Interval]]
-    slices: dict[str, dict]
+    slices: dict[str, dict[str, Any]]
     users: int
     new_users: int
     test_rows: int
@@ -51,11 +79,26 @@ class Judgement:
     cut_ms: int
     training_set_sha256: str
     seed: int
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the better model's lead is more than noise: the paired interval lies above 0."""
-        return self.difference is not None and self.difference.low > 0
+        """Whether the better model's lead over the runner-up is more than noise: its paired interval lies above 0,
+        and so it does among all the pairs that might have been picked (Holm's p-value)."""
+        if self.difference is None or self.difference.low <= 0:
+            return False
+        return self.pair(self.better, str(self.runner_up)).p_adjusted < LEVEL
+
+    def pair(self, one: str, other: str) -> Pair:
+        """The test of two kinds, in whichever order; raises `KeyError`."""
+        for pair in self.pairs:
+            if {pair.better, pair.worse} == {one, other}:
+                return pair
+        raise KeyError(f"{one} and {other} were not compared")
+
+    def reproducible(self) -> dict[str, Any]:
+        """As JSON, without the costs."""
+        return {name: value for name, value in asdict(self).items() if name != "costs"}
 
 
 def judge(
@@ -64,56 +107,100 @@ def judge(
     """Compare the holdout models under `model_dirs` (kind -> a folder `train` wrote) on the rows after their cut.
 
     They are judged as they would be served: videos a user met before the cut are no candidates, and users a model
-    does not know get the popularity list.
+    does not know get the popularity list (the hybrid: its own).
 
-    Writes `judgement.json` and `judgement.png` to `out_dir`. Raises `MismatchedHoldoutError` if the models saw
-    another training set or cut, `NothingToJudgeError` if no test user has anything relevant, `ModelFilesError`.
+    Writes to `out_dir`: `judgement.json`, `costs.json`, `per_user.npz` (`ml.user_metrics`), the pictures and
+    `report.html`. Raises `MismatchedHoldoutError` if the models saw another training set or cut, or rank other videos,
+    `NothingToJudgeError` if no test user has anything relevant, `ModelFilesError`.
     """
+    from ml.report import write_report
+
     if not model_dirs:
         raise NothingToJudgeError("no models were given")
-    models = {kind: load(Path(path) / "holdout") for kind, path in model_dirs.items()}
+    folders = {kind: Path(path) / "holdout" for kind, path in model_dirs.items()}
     data = TrainingSet.load(training_set_dir)
-    split = _common_split(models, data)
+    split, video_ids = _same_holdout(folders, data)
     users = TestUsers.of(split, data.watched)
-    strangers = models.get(BASELINE)
-    evaluations = {kind: evaluate(model, users, strangers=strangers) for kind, model in models.items()}
-    judgement = _compare(evaluations, models, split, users, data.sha256, seed)
-    from ml.plots import metric_bars
+    popularity = load(folders[BASELINE]) if BASELINE in folders else None
 
+    evaluations: dict[str, Evaluation] = {}
+    ratings: dict[str, dict[str, Interval]] = {}
+    costs: dict[str, dict[str, float]] = {}
+    for (
+        kind,
+        folder,
+    ) in folders.items():  # one model in memory at a time: a hybrid is as large as all the others
+        model = load(folder)
+        own = kind in HAS_OWN_LIST_FOR_STRANGERS
+        evaluations[kind] = evaluate(model, users, strangers=None if own else popularity)
+        costs[kind] = measure_costs(model, folder, users, seed)
+        if kind == "svd" and isinstance(model, FactorModel):
+            ratings[kind] = rating_rmse(model, split, seed)
+
+    traits = Traits.of(video_ids, data.catalogue, split.train, users.user_ids)
+    of_lists = {kind: list_metrics(found.lists, traits) for kind, found in evaluations.items()}
+    slices, sliced = slice_facts(
+        evaluations, users, slices_of(users, split, data.catalogue, data.people), seed
+    )
+    judgement = Judgement(
+        **_comparison({kind: found.per_user[PRIMARY] for kind, found in evaluations.items()}, seed),
+        metrics=accuracy({kind: found.per_user for kind, found in evaluations.items()}, seed),
+        ceilings=ceilings(users, video_ids),
+        coverage={
+            kind: found.coverage | {f"gini_at_{k}": gini(found.lists[:, :k], len(video_ids)) for k in CUTOFFS}
+            for kind, found in evaluations.items()
+        },
+        lists=summary(of_lists, seed),
+        ratings=ratings,
+        slices=slices,
+        users=len(users.user_ids),
+        new_users=int(users.new.sum()),
+        test_rows=len(split.test),
+        straddling_rows=split.straddling,
+        strangers_ranked_by=BASELINE if popularity else "biases",
+        catalogue=len(video_ids),
+        cut_ms=split.cut_ms,
+        training_set_sha256=data.sha256,
+        seed=seed,
+        costs=costs,
+    )
+    per_user = {kind: found.per_user | of_lists[kind] for kind, found in evaluations.items()}
     with replaced(Path(out_dir)) as fresh:
-        write_json(fresh / "judgement.json", asdict(judgement))
-        metric_bars(judgement, fresh / "judgement.png")
+        write_json(fresh / JUDGEMENT_FILE, judgement.reproducible())
+        write_json(fresh / COSTS_FILE, costs)
+        UserMetrics.of(users.user_ids, per_user, sliced).save(fresh)
+        write_report(judgement, fresh)
     return judgement
 
 
-def _common_split(models: Mapping[str, Recommender], data: TrainingSet) -> Split:
-    for kind, model in models.items():
+def _same_holdout(folders: Mapping[str, Path], data: TrainingSet) -> tuple[Split, Ids]:
+    """The split and the videos all the models were made with."""
+    models: dict[str, Recommender] = {}
+    cuts: dict[str, int] = {}
+    for kind, folder in folders.items():
+        model = load(folder)
         if model.kind != kind:
             raise MismatchedHoldoutError(f"the folder given for {kind} holds a {model.kind} model")
         if model.info.get("training_set_sha256") != data.sha256:
             raise MismatchedHoldoutError(f"{kind} was trained on another training set: train it again")
-    cuts = {kind: model.info["cut_ms"] for kind, model in models.items()}
+        first = next(iter(models.values()), model)
+        if not np.array_equal(model.video_ids, first.video_ids):
+            raise MismatchedHoldoutError(f"{kind} ranks other videos than {first.kind}")
+        models.setdefault("first", model)
+        cuts[kind] = model.info["cut_ms"]
     if len(set(cuts.values())) > 1:
         raise MismatchedHoldoutError(f"the models were cut at different times: {cuts}")
-    info = next(iter(models.values())).info
+    info = models["first"].info
     split = time_split(data.interactions, info["params"]["test_fraction"])
     if split.cut_ms != info["cut_ms"]:
         raise MismatchedHoldoutError(
             f"the models were cut at {info['cut_ms']}, this split is at {split.cut_ms}"
         )
-    return split
+    return split, models["first"].video_ids
 
 
-def _compare(
-    evaluations: Mapping[str, Evaluation],
-    models: Mapping[str, Recommender],
-    split: Split,
-    users: TestUsers,
-    sha256: str,
-    seed: int,
-) -> Judgement:
-    per_user = {kind: evaluation.per_user for kind, evaluation in evaluations.items()}
-    primary = {kind: values[PRIMARY] for kind, values in per_user.items()}
+def _comparison(primary: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """The better kind, the runner-up, and the tests between them all."""
     contenders = [kind for kind in primary if kind != BASELINE] or [BASELINE]
     ranking = sorted(contenders, key=lambda kind: (-primary[kind].mean(), kind))
     differences: PerUser = {}
@@ -122,44 +209,12 @@ def _compare(
     if BASELINE in primary:
         differences |= {k: primary[k] - primary[BASELINE] for k in sorted(primary) if k != BASELINE}
     lead = intervals(differences, seed) if differences else {}
-    return Judgement(
-        primary_metric=PRIMARY,
-        better=ranking[0],
-        runner_up=ranking[1] if len(ranking) > 1 else None,
-        difference=lead.pop("runner_up", None),
-        over_popularity=lead,
-        metrics=_summary(per_user, np.ones(len(users.user_ids), dtype=np.bool_), seed),
-        coverage={kind: evaluation.coverage for kind, evaluation in evaluations.items()},
-        ratings={
-            kind: rating_rmse(model, split, seed)
-            for kind, model in models.items()
-            if kind == "svd" and isinstance(model, FactorModel)
-        },
-        slices={
-            "known_users": _slice(per_user, ~users.new, seed),
-            "new_users": _slice(per_user, users.new, seed),
-        },
-        users=len(users.user_ids),
-        new_users=int(users.new.sum()),
-        test_rows=len(split.test),
-        straddling_rows=split.straddling,
-        strangers_ranked_by=BASELINE if BASELINE in models else "biases",
-        catalogue=len(next(iter(models.values())).video_ids),
-        cut_ms=split.cut_ms,
-        training_set_sha256=sha256,
-        seed=seed,
-    )
-
-
-def _slice(per_user: Mapping[str, PerUser], members: NDArray[np.bool_], seed: int) -> dict:
-    count = int(members.sum())
-    return {"users": count, "metrics": _summary(per_user, members, seed) if count else {}}
-
-
-def _summary(
-    per_user: Mapping[str, PerUser], members: NDArray[np.bool_], seed: int
-) -> dict[str, dict[str, Interval]]:
     return {
-        kind: intervals({name: column[members] for name, column in values.items()}, seed)
-        for kind, values in per_user.items()
+        "primary_metric": PRIMARY,
+        "better": ranking[0],
+        "runner_up": ranking[1] if len(ranking) > 1 else None,
+        "difference": lead.pop("runner_up", None),
+        "over_popularity": lead,
+        "pairs": compare_all(primary, seed),
+        "tested": TESTED,
     }

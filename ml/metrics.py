@@ -115,6 +115,6 @@ def root_mean_square(squares: NDArray[np.float64], rows: NDArray[np.int64], seed
     return Interval(float(np.sqrt(squares.sum() / rows.sum())), float(low), float(high))
 
 
-def catalogue_coverage(recommended: NDArray[np.int64], n_videos: int) -> float:
+def catalogue_coverage(recommended: NDArray[np.integer], n_videos: int) -> float:
     """Share of the catalogue that appears in anybody's list; `recommended` (n, k) rows, negative = no video."""
     return len(np.unique(recommended[recommended >= 0])) / n_videos

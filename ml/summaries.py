@@ -1,0 +1,98 @@
+"""What a judgement says of many users at once: each kind's metrics with intervals, over all and by slice."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.comparison import detectable
+from ml.evaluate import Evaluation, TestUsers
+from ml.ids import MISSING, Ids, lookup
+from ml.metrics import CONFIDENCE, CUTOFFS, PRIMARY, Interval, PerUser, intervals
+from ml.recommender import BASELINE
+from ml.slices import Slice, restricted
+
+
+def slice_facts(
+    evaluations: Mapping[str, Evaluation], users: TestUsers, parts: list[Slice], seed: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, PerUser]]:
+    """What the report says of each slice, and each kind's primary metric in it per user, NaN outside."""
+    facts: dict[str, dict[str, Any]] = {}
+    sliced: dict[str, PerUser] = {kind: {} for kind in evaluations}
+    for part in parts:
+        values: dict[str, PerUser] = {}
+        for kind, evaluation in evaluations.items():
+            members, values[kind] = restricted(evaluation, users, part)
+            sliced[kind][part.name] = np.full(len(users.user_ids), np.nan)
+            sliced[kind][part.name][members] = values[kind][PRIMARY]
+        count = int(members.sum())
+        facts[part.name] = {"about": part.about, "of": part.of, "users": count, "metrics": {}}
+        if count:
+            facts[part.name] |= {"metrics": accuracy(values, seed), **_over_popularity(values, seed)}
+    return facts, sliced
+
+
+def _over_popularity(values: Mapping[str, PerUser], seed: int) -> dict[str, Any]:
+    if BASELINE not in values or len(values) < 2:
+        return {"over_popularity": {}, "detectable": {}}
+    base = values[BASELINE][PRIMARY]
+    differences = {kind: of[PRIMARY] - base for kind, of in sorted(values.items()) if kind != BASELINE}
+    return {
+        "over_popularity": intervals(differences, seed),
+        "detectable": {kind: detectable(values) for kind, values in differences.items()},
+    }
+
+
+def summary(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
+    """Each kind's metrics with their intervals; a metric that says nothing of some users (NaN) is of the others."""
+    columns = {(kind, name): column for kind, of in values.items() for name, column in of.items()}
+    found: dict[tuple[str, str], Interval] = {}
+    for members, group in _by_members(columns):
+        found |= intervals({key: columns[key][members] for key in group}, seed)
+    result: dict[str, dict[str, Interval]] = {kind: {} for kind in values}
+    for (kind, name), interval in found.items():
+        result[kind][name] = interval
+    return result
+
+
+def accuracy(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
+    """`summary` of metrics between 0 and 1. Where nobody has a hit, no resample has one either, and the bootstrap
+    would be certain of 0; the interval then ends at 1 - 0.025^(1/n), what the share of users with a hit may still be
+    (Clopper and Pearson 1934): the mean of what is at most 1 for each of them is no higher."""
+    found = summary(values, seed)
+    for kind, of in values.items():
+        for name, column in of.items():
+            if not column.any():
+                found[kind][name] = Interval(0.0, 0.0, 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(column)))
+    return found
+
+
+def ceilings(users: TestUsers, video_ids: Ids) -> dict[str, float]:
+    """The highest mean precision and recall that any ranking of these videos could have: most users have fewer than
+    k videos to find."""
+    n = len(users.user_ids)
+    there = lookup(video_ids, users.video_ids) != MISSING
+    relevant = np.bincount(users.relevant[0], minlength=n)
+    reachable = np.bincount(users.relevant[0][there[users.relevant[1]]], minlength=n)
+    found: dict[str, float] = {}
+    for k in CUTOFFS:
+        hits = np.minimum(reachable, k)
+        found |= {
+            f"precision_at_{k}": float((hits / k).mean()),
+            f"recall_at_{k}": float((hits / relevant).mean()),
+        }
+    return found
+
+
+def _by_members(
+    columns: Mapping[tuple[str, str], NDArray],
+) -> Iterator[tuple[NDArray[np.bool_], list[tuple[str, str]]]]:
+    """The columns that speak of the same users, together: one resampling serves them all."""
+    groups: dict[bytes, list[tuple[str, str]]] = {}
+    for key, column in columns.items():
+        groups.setdefault(np.packbits(np.isfinite(column)).tobytes(), []).append(key)
+    for group in groups.values():
+        members = np.isfinite(columns[group[0]])
+        if members.any():
+            yield members, group
