@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ml.errors import ModelFilesError
-from ml.fold_in import faded
 from ml.ids import MISSING, Ids, lookup
 from ml.recommender import Past, Recommender, Scores, check_array, check_ids
 
@@ -23,7 +22,8 @@ class NeighbourModel(Recommender):
     """score(u, v) = video_bias[v] + sum over watched w of history[u, w] * weights[w, v].
 
     `history` (n, m) and `weights` (m, m) are float32 CSR matrices, `video_bias` (m,) is what a stranger's ranking is
-    made of. A past's weights fade with `half_life_days` before they are multiplied in (0: they do not fade).
+    made of. In a history a watch counts weight ** `weight_power`, halved by every `half_life_videos` watches that came
+    after it (0: it does not fade), and a video watched again its largest count.
     """
 
     form: ClassVar[str] = "neighbours"
@@ -34,7 +34,8 @@ class NeighbourModel(Recommender):
     history: sparse.csr_matrix
     weights: sparse.csr_matrix
     video_bias: NDArray[np.float32]
-    half_life_days: float = 0.0
+    half_life_videos: float = 0.0
+    weight_power: float = 1.0
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,12 +60,16 @@ class NeighbourModel(Recommender):
         scores = np.tile(self.video_bias, (len(pasts), 1))
         for place, past in enumerate(pasts):
             rows = lookup(self.video_ids, past.video_ids)
-            weights, ages_days = past.arrays()
-            if self.half_life_days:
-                weights = faded(weights, ages_days, self.half_life_days)
+            weights, _ = past.arrays()
+            later = np.arange(len(rows))[::-1]
+            fading = np.exp2(-later / self.half_life_videos) if self.half_life_videos else np.ones(len(rows))
             known = (rows != MISSING) & (weights > 0)
             if known.any():
-                scores[place] += weights[known] @ self.weights[rows[known]]
+                counts = weights[known] ** np.float32(self.weight_power) * fading[known]
+                largest = np.zeros(len(self.video_ids), dtype=np.float32)
+                np.maximum.at(largest, rows[known], counts.astype(np.float32))
+                watched = np.flatnonzero(largest)
+                scores[place] += largest[watched] @ self.weights[watched]
         return scores
 
     def similarities(self, row: int) -> Scores:
@@ -85,7 +90,7 @@ class NeighbourModel(Recommender):
             matrix = getattr(self, name)
             arrays |= {f"{name}.{part}": getattr(matrix, part) for part in _PARTS}
         np.savez(folder / ARRAYS_FILE, allow_pickle=False, **arrays)
-        return {"half_life_days": self.half_life_days}
+        return {"half_life_videos": self.half_life_videos, "weight_power": self.weight_power}
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
@@ -103,6 +108,7 @@ class NeighbourModel(Recommender):
                 history=matrix("history", len(user_ids)),
                 weights=matrix("weights", len(video_ids)),
                 video_bias=arrays["video_bias"],
-                half_life_days=about["half_life_days"],
+                half_life_videos=about["half_life_videos"],
+                weight_power=about["weight_power"],
                 info=about["info"],
             )
