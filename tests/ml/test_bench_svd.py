@@ -5,7 +5,9 @@ import pytest
 
 from ml.bench import ratings
 from ml.bench.ratings import Ratings, random, structured
-from ml.bench.svd_vs_surprise import _compared, ours, rows, surprise_s
+from ml.bench.svd_vs_surprise import _compared, _figures, ours, rows, surprise_s
+
+ASKED = np.array([0.01, 0.02])
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +44,9 @@ def test_both_predict_alike_when_they_start_alike() -> None:
 
 
 def test_a_figure_that_misses_its_target_says_so() -> None:
-    one = {"rmse": [1.0], "fit_seconds": [2.0], "top_k_users_per_second": 100.0}
     sizes = {"train_rows": 1_000_000, "test_rows": 1, "rmse_of_mean": 2.0}
-    other = {"rmse": [0.9], "fit_seconds": [15.0], "top_k_users_per_second": 0.5}
+    one = _figures([0.5, 1.5], [np.array([2.0, 1.0]), np.array([1.0, 1.0]), np.array([3.0, 1.0])], [ASKED], 9)
+    other = _figures([0.9], [np.array([15.0, 14.0])], [ASKED * 200], 9)
     assert rows({"sets": {"big": _compared(one | sizes, other)}}) == [
         ("SVD RMSE, big", "<= +0.002", "+0.1000 (1.0000 against 0.9000)", False),
         ("SVD fit, big", "8x", "7.5x (2.00 s against 15.00 s)", False),
