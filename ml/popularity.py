@@ -63,4 +63,4 @@ def lift(recent: NDArray[np.float64], older: NDArray[np.float64], smoothing: flo
 def _plays(data: Encoded, half_life_days: float) -> NDArray[np.float64]:
     started_at_ms = data.interactions.started_at_ms
     counts = decayed(started_at_ms, int(started_at_ms.max()), half_life_days)
-    return np.bincount(data.videos, weights=counts, minlength=len(data.video_ids))
+    return np.bincount(data.videos, counts, minlength=len(data.video_ids)).astype(np.float64)
