@@ -22,8 +22,8 @@ _GENERAL = ("test_fraction", "validation_fraction", "seed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind, its parameters (flat, as a report has them), what its training found out (epochs, weights), and of a
-    hybrid the recipes of its parts. JSON throughout."""
+    """A kind, its parameters (flat, as a report has them), what its training found out (epochs), and of a hybrid the
+    recipes of its parts instead. JSON throughout."""
 
     kind: str
     params: Mapping[str, Any]
@@ -37,7 +37,8 @@ class Recipe:
         try:
             report = json.loads((Path(folders[kind]) / REPORT_FILE).read_text("utf-8"))
             params, found = report["params"], report.get("found", {})
-            parts = params["parts"] if kind == HYBRID else ()
+            # A hybrid's weights are learned again from whatever its parts say of newer rows.
+            found, parts = ({}, params["parts"]) if kind == HYBRID else (found, ())
         except (OSError, KeyError, ValueError) as error:
             raise ModelFilesError(f"{kind}: no report of its training ({error!r})") from error
         return cls(kind, params, found, {part: cls.of_run(part, folders) for part in parts})
@@ -82,7 +83,7 @@ class Recipe:
         values["validation_fraction"] = self.params.get("validation_fraction", general.validation_fraction)
         for recipe in (self, *self.parts.values()):
             own = {k: v for k, v in recipe.params.items() if k not in _GENERAL}
-            values[section(recipe.kind)] = own | ({} if recipe.kind == HYBRID else dict(recipe.found))
+            values[section(recipe.kind)] = own | dict(recipe.found)
         return TrainConfig.of(values)
 
 

@@ -51,6 +51,7 @@ def gate(
     champion: Champion | None,
     rules: Rules,
     reason: str | None = None,
+    held: str | None = None,
     candidates: int = 1,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Decision]:
@@ -58,8 +59,9 @@ def gate(
     popularity where there is no champion. At most the last decision promotes.
 
     `model_dirs` (kind -> folder) and `judgement_dir` are what `train` and `judge` wrote of the training set in
-    `training_set_dir`. `candidates`: out of how many kinds the challenger was picked by looking at the test rows. Fits
-    the champion's recipe only if this run did not.
+    `training_set_dir`. `candidates`: out of how many kinds the challenger was picked by looking at the test rows.
+    `held`: why no other recipe than the champion's may be promoted now. Fits the champion's recipe only if this run
+    did not.
 
     Raises `ModelError` when the run's own files do not belong together; a champion that cannot be judged stays.
     """
@@ -77,7 +79,10 @@ def gate(
         return [stays(challenger, None, why, facts=run.facts)]
     if champion.recipe.same_as(Recipe.of_run(challenger, model_dirs)):
         return [run.again(challenger, champion)]
-    decisions = [run.other(challenger, champion, champion.recipe, reason, candidates)]
+    if held:
+        decisions = [stays(challenger, champion.recipe.kind, held, facts=run.facts)]
+    else:
+        decisions = [run.other(challenger, champion, champion.recipe, reason, candidates)]
     if not decisions[0].promote and run.trained(champion.recipe):
         decisions.append(run.again(champion.recipe.kind, champion))
     return decisions
@@ -188,9 +193,9 @@ class _Run:
         for part in slices_of(users, phases.outer, self.data.catalogue, self.data.people):
             members, values = restricted(found, users, part)
             slices[part.name] = np.full(len(users.user_ids), np.nan)
-            slices[part.name][members] = values[PRIMARY]
-        coverage = found.coverage["coverage_at_10"]
-        return _contestant(recipe.kind, found.per_user, coverage, slices, costs)
+            slices[part.name][members] = _as_kept(values[PRIMARY])
+        per_user = {name: _as_kept(values) for name, values in found.per_user.items()}
+        return _contestant(recipe.kind, per_user, found.coverage["coverage_at_10"], slices, costs)
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,11 @@ class _Judged:
         slices = {name: self.metrics.in_slice(kind, name) for name in self.metrics.slices}
         coverage = self.content["coverage"][kind]["coverage_at_10"]
         return _contestant(kind, self.metrics.of_kind(kind), coverage, slices, self.costs[kind])
+
+
+def _as_kept(values: NDArray) -> NDArray[np.float64]:
+    """Rounded as a judgement keeps them: equal models must be equal to the last bit, or rounding looks like a win."""
+    return np.asarray(values, dtype=np.float32).astype(np.float64)
 
 
 def _contestant(

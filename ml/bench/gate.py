@@ -1,0 +1,130 @@
+"""How often the gate is fooled by luck and how often it sees a real gain, on users whose tastes are known."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ml.gate import Contestant, Decision, Rules, decide
+from ml.gate_evidence import level, seed_noise
+from ml.metrics import PRIMARY, PerUser
+from ml.simulation import Platform, noise_for_gain, per_user_metrics, ranker, simulate_platform
+
+PLATFORMS = 10
+PAIRS = 200
+GAINS = (0.01, 0.02, 0.03, 0.05)
+TARGET_GAIN = 0.03
+MAX_FALSE, MIN_FOUND = 0.05, 0.80
+
+# Trainings that the noise between seeds is estimated from, on a platform that no pair is drawn from.
+NOISE_FITS = 20
+_NOISE_PLATFORM, _FIRST_PLATFORM = 900_000, 1_000_000
+_SPACING = 1_000  # a platform's calibration uses the seeds after its own
+
+Say = Callable[[str], None]
+
+
+def measure(
+    *,
+    pairs: int = PAIRS,
+    gains: Sequence[float] = GAINS,
+    platforms: int = PLATFORMS,
+    users: int = 15_600,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Shares of pairs that the gate promotes: `same` (A/A: one model, other seeds) and for each gain in NDCG@10.
+
+    Every pair is a champion and a challenger of their own, fitted with other seeds and judged on the same users;
+    `platforms` worlds take turns. The gate is told what it is told in production: the noise between seeds, here
+    estimated from 20 trainings on another platform (`seed_noise`), and that this is the first test. `interval`s are
+    exact 95% binomial ones (Clopper and Pearson 1934).
+    """
+    rules = Rules(precision_floor=0.0, other_noise=noise_between_seeds(users))
+    worlds = [simulate_platform(users, seed=_FIRST_PLATFORM + _SPACING * i) for i in range(platforms)]
+    found: dict[str, Any] = {}
+    for gain in (0.0, *gains):
+        decisions = [_decision(worlds[pair % platforms], gain, pair, rules) for pair in range(pairs)]
+        name = "same" if gain == 0 else f"{gain:.0%}"
+        found[name] = _summary(decisions)
+        say(f"{name}: {json.dumps(found[name])}")
+    target = f"{TARGET_GAIN:.0%}"
+    return {
+        "pairs": pairs,
+        "users": users,
+        "platforms": platforms,
+        "seed noise (relative sd)": rules.other_noise,
+        "level of the first test": level(rules.alpha, 1),
+        "promoted": found,
+        "targets": {
+            "same": {"at most": MAX_FALSE, "kept": found["same"]["share"] <= MAX_FALSE},
+            **(
+                {target: {"at least": MIN_FOUND, "kept": found[target]["share"] >= MIN_FOUND}}
+                if target in found
+                else {}
+            ),
+        },
+    }
+
+
+def noise_between_seeds(users: int = 15_600) -> float:
+    """Relative standard deviation of NDCG@10 between seeds of the simulated champion."""
+    world = simulate_platform(users, seed=_NOISE_PLATFORM)
+    fits = [
+        per_user_metrics(world, ranker(world, world.tastes.noise, seed))[PRIMARY]
+        for seed in range(NOISE_FITS)
+    ]
+    return seed_noise(fits)
+
+
+def _decision(world: Platform, gain: float, pair: int, rules: Rules) -> Decision:
+    champion = _contestant(world, world.tastes.noise, 2 * pair)
+    challenger = _contestant(world, noise_for_gain(world, gain), 2 * pair + 1)
+    return decide(challenger, champion, rules=rules)
+
+
+def _contestant(world: Platform, noise: float, seed: int) -> Contestant:
+    """With two slices of users, by how much is known of them, so that slices can hold a challenger back too."""
+    per_user = per_user_metrics(world, ranker(world, noise, seed))
+    met = world.seen.sum(axis=1)
+    slices = {
+        "short_history": np.where(met <= np.median(met), per_user[PRIMARY], np.nan),
+        "long_history": np.where(met > np.median(met), per_user[PRIMARY], np.nan),
+    }
+    return Contestant(
+        "simulated", _needed(per_user), coverage=1.0, slices=slices, size_mb=1.0, latency_ms=1.0
+    )
+
+
+def _needed(per_user: PerUser) -> PerUser:
+    return {name: per_user[name] for name in (PRIMARY, "precision_at_10")}
+
+
+def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
+    from scipy.stats import binomtest
+
+    promoted = sum(decision.promote for decision in decisions)
+    interval = binomtest(promoted, len(decisions)).proportion_ci(0.95)
+    gains = [decision.evidence.relative or 0.0 for decision in decisions if decision.evidence]
+    return {
+        "promoted": promoted,
+        "share": promoted / len(decisions),
+        "interval": [round(float(interval.low), 4), round(float(interval.high), 4)],
+        "mean gain seen": round(float(np.mean(gains)), 5),
+        "sd of gain seen": round(float(np.std(gains, ddof=1)), 5) if len(gains) > 1 else 0.0,
+        "held back by a slice alone": sum(
+            bool(d.failed) and all(c.name.startswith("slice") for c in d.failed) for d in decisions
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    options = parser.parse_args()
+    print(json.dumps(measure(pairs=options.pairs, say=print), indent=2))
+
+
+if __name__ == "__main__":
+    main()
