@@ -26,7 +26,7 @@ from tests.ml.planted import HIT, everybody, interactions, known, taste_videos, 
 CONFIG = TrainConfig.of(
     {
         "svd": {"n_factors": 8, "n_epochs": 150, "learning_rate": 0.01},
-        "als": {"n_factors": 2},
+        "als": {"n_factors": 3, "regularisation": 10.0},
         "item_item": {"regularisation": 5.0, "weight_power": 1.0},
         "two_tower": {"epochs": 20, "batch_size": 64, "uniform_negatives": 16},
         "hybrid": {"parts": ["als", "item-item", "content", "popularity"]},
@@ -86,7 +86,7 @@ def test_the_best_video_of_planted_data_comes_first(kind: str, model: Recommende
         assert all(ranked[0][0] == HIT for user, ranked in lists.items() if HIT not in seen()[user])
         return
     of_own_taste = [video[0] == user[0] for user, ranked in lists.items() for video, _ in ranked]
-    assert np.mean(of_own_taste) >= 0.95
+    assert np.mean(of_own_taste) >= 0.9  # by chance: a third
 
 
 def test_every_video_of_the_catalogue_is_a_candidate(model: Recommender) -> None:
@@ -191,7 +191,7 @@ def test_a_stranger_with_a_past_gets_more_of_it(kind: str, model: Recommender) -
     for letter in "AB":
         watched = [f"{letter}-{n:02d}" for n in range(1, 6)]
         scores = model.scores_for([Past(watched)])[0]
-        rest = [video for video in TASTE if video not in (*watched, "never-played")]
+        rest = [video for video in TASTE if video not in (*watched, HIT)]
         best = max(rest, key=lambda video: scores[model.video_ids.searchsorted(video)])
         assert best[0] == letter
 
