@@ -81,7 +81,7 @@ def slice_panels(judgement: "Judgement", path: Path) -> None:
     """A panel per slice: the primary metric of each kind with its interval; slices of few users are faint; a PNG."""
     parts = {name: part for name, part in judgement.slices.items() if part["users"]}
     empty = [name.replace("_", " ") for name, part in judgement.slices.items() if not part["users"]]
-    rows = -(-len(parts) // _SLICES_A_ROW)
+    rows = max(1, -(-len(parts) // _SLICES_A_ROW))
     kinds = ranked(judgement)
     figure = _figure(12, 0.6 + rows * (0.75 + 0.23 * len(kinds)))
     panels = figure.subplots(rows, _SLICES_A_ROW, sharey=True, squeeze=False)
@@ -192,3 +192,11 @@ def _plain(axes: "Axes") -> None:
 
 def _save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+PICTURES = {
+    "judgement.png": metric_bars,
+    "differences.png": difference_forest,
+    "slices.png": slice_panels,
+    "trade_offs.png": trade_offs,
+}

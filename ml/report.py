@@ -7,8 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml import plots
-from ml.plots import label, ranked
+from ml.plots import PICTURES, label, ranked
 from ml.slices import THIN
 
 if TYPE_CHECKING:
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from ml.metrics import Interval
 
 REPORT_FILE = "report.html"
-
-PICTURES = {
-    "judgement.png": plots.metric_bars,
-    "differences.png": plots.difference_forest,
-    "slices.png": plots.slice_panels,
-    "trade_offs.png": plots.trade_offs,
-}
 
 _METRICS = ("ndcg_at_10", "ndcg_at_20", "precision_at_10", "recall_at_10", "recall_at_20", "map_at_10")
 _METRICS_2 = ("mrr_at_10", "hit_rate_at_10", "precision_at_20", "map_at_20", "mrr_at_20", "hit_rate_at_20")
