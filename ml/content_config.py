@@ -22,9 +22,6 @@ class ContentConfig(Config):
 
     dim: int = Field(default=64, ge=1)
     weights: FieldWeights = FieldWeights()
-    evenness: float = Field(
-        default=0.5, ge=0, le=1, description="0: plain LSA, 1: every component counts the same (whitened)"
-    )
     max_words: int = Field(default=50_000, ge=1, description="the vocabulary keeps the most frequent")
     min_videos: int = Field(default=2, ge=1, description="rarer words and facts are left out")
     fit_videos: int = Field(
