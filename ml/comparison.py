@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import MismatchedHoldoutError, NothingToJudgeError
-from ml.metrics import BLOCK_DRAWS, PRIMARY, Interval, PerUser, percentiles, resampled_means
+from ml.metrics import BLOCK_DRAWS, CHUNK_USERS, PRIMARY, Interval, PerUser, percentiles, resampled_means
 
 PERMUTATIONS = 9_999
 """With the observed one they are 10,000, so the smallest p-value is 0.0001: 21 pairs of it are still under 0.05."""
+
+_COUNTED = 13
+"""Up to so many users every flip is counted: 2^13 of them are fewer than would be drawn."""
 
 # Normal quantiles of a two-sided test at 5% and of a power of 80%.
 _Z_TEST, _Z_POWER = 1.959964, 0.841621
@@ -100,16 +103,17 @@ def sign_flip_p_values(
     mean difference is 0" without symmetry. p = (1 + flips at least as extreme) / (1 + flips) (Phipson and Smyth 2010,
     never 0); up to 13 users all flips are counted instead of drawn. The draws depend on n and the seed alone.
     """
-    n, m = differences.shape
+    n = len(differences)
     total, size = differences.sum(axis=0), np.abs(differences).sum(axis=0)
     # Sums in another order differ by rounding: what ought to be a tie must count as one.
     bound = np.abs(total) - 1e-9 * size
-    telling = differences.any(axis=1)
-    few = 2**n <= permutations + 1 if n < 63 else False
-    extreme = np.zeros(m)
-    for heads in _all_flips(n) if few else _drawn_flips(n, permutations, seed):
-        flipped = 2 * (heads[:, telling].astype(np.float64) @ differences[telling]) - total
-        extreme += (np.abs(flipped) >= bound).sum(axis=0)
+    few = n <= _COUNTED
+    flipped = -np.tile(total, (2**n if few else permutations, 1))
+    for rows, users, heads in _all_flips(n) if few else _drawn_flips(n, permutations, seed):
+        of_block = differences[users]
+        telling = of_block.any(axis=1)
+        flipped[rows] += 2 * (heads[:, telling].astype(np.float64) @ of_block[telling])
+    extreme = (np.abs(flipped) >= bound).sum(axis=0)
     return extreme / 2**n if few else (extreme + 1) / (permutations + 1)
 
 
@@ -164,16 +168,21 @@ def _relative(
     return Interval(float(difference / base), float(low[0]), float(high[0]))
 
 
-def _all_flips(n: int) -> Iterator[NDArray[np.uint8]]:
-    yield ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.uint8)
+_Flips = Iterator[tuple[slice, slice, NDArray[np.uint8]]]
+"""Parts of a table of coins, a row a flip and a column a user: which rows, which columns, and the coins."""
 
 
-def _drawn_flips(n: int, flips: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Blocks (b, n) of fair coins, `flips` rows in all."""
+def _all_flips(n: int) -> _Flips:
+    yield slice(None), slice(None), ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.uint8)
+
+
+def _drawn_flips(n: int, flips: int, seed: int) -> _Flips:
     rng = np.random.default_rng(seed)
-    width = -(-n // 8)
-    step = max(1, BLOCK_DRAWS // n)
-    for start in range(0, flips, step):
-        block = min(step, flips - start)
-        packed = np.frombuffer(rng.bytes(block * width), dtype=np.uint8).reshape(block, width)
-        yield np.unpackbits(packed, axis=1, count=n)
+    for first in range(0, n, CHUNK_USERS):
+        users = slice(first, min(first + CHUNK_USERS, n))
+        size = users.stop - users.start
+        width, step = -(-size // 8), max(1, BLOCK_DRAWS // size)
+        for start in range(0, flips, step):
+            rows = slice(start, min(start + step, flips))
+            packed = np.frombuffer(rng.bytes((rows.stop - rows.start) * width), dtype=np.uint8)
+            yield rows, users, np.unpackbits(packed.reshape(-1, width), axis=1, count=size)

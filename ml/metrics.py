@@ -14,7 +14,8 @@ CUTOFFS = (10, 20)
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
-# Draws held at once: 16 MB each of rows, counts and weights, whatever the number of users.
+# Users looked at together, and draws held at once (16 MB): neither memory nor the passes over it grow with the users.
+CHUNK_USERS = 16_384
 BLOCK_DRAWS = 2_000_000
 
 PerUser = dict[str, NDArray[np.float64]]
@@ -71,19 +72,24 @@ def resampled_means(
     """Means of `values` (n, m) over bootstrap resamples of the rows, shape (resamples, m).
 
     The draws depend on n and the seed alone, so calls about the same users are paired. A resample is how often each
-    row was drawn, so that all columns of a block of resamples are one matrix product.
+    row was drawn, so that all columns are one matrix product. More rows than a chunk holds: how many draws fall into
+    each chunk is multinomial, and within it they are uniform again.
     """
     rng = np.random.default_rng(seed)
     n, m = values.shape
-    means = np.empty((resamples, m))
-    step = max(1, BLOCK_DRAWS // n)
-    for start in range(0, resamples, step):
-        block = min(step, resamples - start)
-        drawn = rng.integers(0, n, (block, n))
-        drawn += np.arange(block)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=block * n).reshape(block, n)
-        means[start : start + block] = times.astype(np.float64) @ values / n
-    return means
+    chunks = [slice(start, min(start + CHUNK_USERS, n)) for start in range(0, n, CHUNK_USERS)]
+    sizes = np.asarray([chunk.stop - chunk.start for chunk in chunks])
+    shares = rng.multinomial(n, sizes / n, size=resamples)
+    sums = np.zeros((resamples, m))
+    for chunk, size, draws in zip(chunks, sizes.tolist(), shares.T, strict=True):
+        step = max(1, BLOCK_DRAWS // size)
+        for start in range(0, resamples, step):
+            of_block = draws[start : start + step]
+            block = len(of_block)
+            drawn = rng.integers(0, size, of_block.sum()) + np.repeat(np.arange(block) * size, of_block)
+            times = np.bincount(drawn, minlength=block * size).reshape(block, size)
+            sums[start : start + block] += times.astype(np.float64) @ values[chunk]
+    return sums / n
 
 
 def percentiles(resampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

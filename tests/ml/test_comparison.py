@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml import comparison
 from ml.comparison import compare, compare_all, compare_values, holm, sign_flip_p_values
 from ml.errors import MismatchedHoldoutError, NothingToJudgeError
 
@@ -27,6 +28,13 @@ def test_drawn_flips_come_close_to_the_counted_ones() -> None:
     every = ((np.arange(2**16)[:, None] >> np.arange(16)) & 1) * 2.0 - 1
     exact = (np.abs(every @ values) >= abs(values.sum()) - 1e-12).mean()
     assert sign_flip_p_values(values, seed=0)[0] == pytest.approx(exact, abs=0.012)
+
+
+def test_chunks_of_users_are_flipped_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(0.3, 1, (16, 1))
+    exact = sign_flip_p_values(values, seed=0)[0]
+    monkeypatch.setattr(comparison, "CHUNK_USERS", 5)
+    assert sign_flip_p_values(values, seed=0)[0] == pytest.approx(exact, abs=0.015)
 
 
 def test_no_difference_is_never_significant() -> None:

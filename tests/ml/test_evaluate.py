@@ -75,6 +75,17 @@ def test_met_videos_are_no_candidates_and_unknown_ones_are_missed() -> None:
     assert found.coverage == {"coverage_at_2": 4 / 5}  # all but e
 
 
+def test_lists_and_hits_are_kept_for_a_closer_look() -> None:
+    users = judged()
+    found = evaluate(model(a=4, b=3, e=2.5, d=2, c=1), users, cutoffs=(2,))
+    assert found.lists.tolist() == [[3, 2], [0, 1]]  # d, c and a, b of the model's a, b, c, d, e
+    named = [[users.video_ids[row] if row >= 0 else "" for row in hits] for hits in found.hits.tolist()]
+    assert named == [["", "c"], ["a", ""]]
+    short = evaluate(model(a=1, c=2), users, cutoffs=(3,))
+    assert short.lists.tolist() == [[1, -1, -1], [1, 0, -1]]
+    assert short.hits.tolist()[0] == [users.video_ids.tolist().index("c"), -1, -1]
+
+
 def test_a_catalogue_smaller_than_the_cutoff_is_no_error() -> None:
     found = evaluate(model(a=1, c=2), judged(), cutoffs=(10,))
     assert found.per_user["precision_at_10"].tolist() == [0.1, 0.1]

@@ -164,6 +164,15 @@ def test_blocks_of_resamples_agree_with_one_at_a_time(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(whole, plain, rtol=1e-12)
 
 
+def test_many_users_are_resampled_chunk_by_chunk_and_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(5).random((50, 1)) + np.linspace(0, 3, 50)[:, None]
+    monkeypatch.setattr(metrics, "CHUNK_USERS", 16)
+    means = resampled_means(np.hstack([values, np.ones((50, 1))]), seed=7, resamples=4000)
+    np.testing.assert_allclose(means[:, 1], 1)  # 50 draws each, wherever they fell
+    assert means[:, 0].mean() == pytest.approx(values.mean(), abs=0.02)
+    assert means[:, 0].std() == pytest.approx(values.std() / math.sqrt(50), rel=0.05)
+
+
 def test_a_constant_difference_has_an_interval_of_one_point() -> None:
     found = intervals({"difference": np.full(10, 0.25)}, seed=0)["difference"]
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
