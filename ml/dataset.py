@@ -11,6 +11,7 @@ from ml import parquet
 from ml.catalogue import USERS_FILE, VIDEOS_FILE, Catalogue, People
 from ml.errors import TrainingSetError
 from ml.ids import Ids, Rows, lookup, vocabulary
+from ml.numbering import numbered
 from ml.parquet import UNKNOWN_MS
 
 __all__ = [
@@ -173,12 +174,13 @@ class Encoded:
 
     @classmethod
     def of(cls, interactions: Interactions, catalogue: Catalogue) -> Self:
-        user_ids, users = np.unique(interactions.user_ids, return_inverse=True)
-        video_ids = vocabulary(catalogue.video_ids, interactions.video_ids)
+        user_ids, users = numbered(interactions.user_ids)
+        played, plays = numbered(interactions.video_ids)
+        video_ids = vocabulary(catalogue.video_ids, played)
         return cls(
             interactions=interactions,
             user_ids=user_ids,
             video_ids=video_ids,
-            users=users.astype(np.int64),
-            videos=lookup(video_ids, interactions.video_ids),
+            users=users,
+            videos=lookup(video_ids, played)[plays],
         )

@@ -50,11 +50,12 @@ class FactorModel(Recommender):
     def scores(self, user_ids: Sequence[str] | Ids) -> Scores:
         rows = lookup(self.user_ids, user_ids)
         known = rows != MISSING
-        scores = self._of_strangers(len(rows))
-        if known.any():
-            mine = rows[known]
-            scores[known] += self.user_factors[mine] @ self.video_factors.T
-            scores[known] += self.user_bias[mine, None]
+        if not known.any():
+            return self._of_strangers(len(rows))
+        vectors = np.where(known[:, None], self.user_factors[rows], np.float32(0))  # strangers: the biases alone
+        scores = vectors @ self.video_factors.T
+        scores += self.video_bias + np.float32(self.offset)
+        scores += np.where(known, self.user_bias[rows], np.float32(0))[:, None]
         return scores
 
     def scores_for(self, pasts: Sequence[Past]) -> Scores:
