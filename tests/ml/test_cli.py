@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ml.cli import main
-from ml.factors import FactorModel
 from ml.pipeline import judge, train
+from ml.saved import load
 from tests.ml.planted import catalogue, taste_videos, tastes, write_folder
 
 
@@ -24,11 +24,11 @@ def test_the_command_line_gives_what_the_functions_give(
     out = tmp_path / "popularity"
     common = ["--training-set", str(training_set), "--out"]
     assert main(["train", "--kind", "popularity", *common, str(out), "--seed", "0"]) == 0
-    same = FactorModel.load(out / "full"), FactorModel.load(tmp_path / "by hand" / "full")
+    same = load(out / "full"), load(tmp_path / "by hand" / "full")
     np.testing.assert_array_equal(same[0].video_bias, same[1].video_bias)
     assert main(["judge", *common, str(tmp_path / "j"), "--model", f"popularity={out}"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "popularity holdout: epoch 1/1 loss 0.0000"
+    assert told[0] == "popularity validation: epoch 1/1 loss 0.0000"
     assert told[-1] == "better: popularity"
     for seed in (0, 3):
         judging = ["judge", *common, str(tmp_path / "j"), "--model", f"popularity={out}", "--seed", str(seed)]

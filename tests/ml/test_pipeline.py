@@ -1,20 +1,29 @@
 """Training and judging from a folder, as Dagster and the command line do."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ml.config import HybridConfig
 from ml.dataset import Interactions
-from ml.errors import ConfigurationError, DivergedError, MismatchedHoldoutError, UnknownKindError
-from ml.factors import KINDS, FactorModel
+from ml.errors import (
+    ConfigurationError,
+    DivergedError,
+    MismatchedHoldoutError,
+    MissingPartError,
+    UnknownKindError,
+)
 from ml.pipeline import judge, train
+from ml.recommender import KINDS
+from ml.saved import load
 from ml.split import time_split
 from tests.ml.planted import catalogue, interactions, met, taste_videos, tastes, write_folder
 
-CONFIG = {"two_tower": {"epochs": 2, "batch_size": 64, "uniform_negatives": 16}}
+CONFIG = {"two_tower": {"epochs": 2, "batch_size": 64, "uniform_negatives": 16}, "svd": {"n_epochs": 2}}
+PARTS = HybridConfig().parts
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +34,16 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    for kind in KINDS:
-        train(kind, training_set, folder / kind, config=CONFIG)
-    return {kind: folder / kind for kind in KINDS}
+    return train_all(KINDS, training_set, folder)
+
+
+def train_all(kinds: Sequence[str], training_set: Path, folder: Path) -> dict[str, Path]:
+    """Of these kinds; with the hybrid, its parts too."""
+    folders = {kind: folder / kind for kind in kinds}
+    for kind in sorted(kinds, key=lambda kind: kind == "hybrid"):
+        parts = {part: folder / part for part in PARTS} if kind == "hybrid" else {}
+        train(kind, training_set, folders[kind], config=CONFIG, parts=parts)
+    return folders
 
 
 def doctored(training_set: Path, folder: Path, change: Callable[[Interactions], None]) -> Path:
@@ -37,11 +53,11 @@ def doctored(training_set: Path, folder: Path, change: Callable[[Interactions], 
     return write_folder(folder, rows, catalogue(taste_videos()))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_judged_model_never_sees_a_row_after_the_cut(
-    kind: str, training_set: Path, trained: dict[str, Path], tmp_path: Path
+def test_what_is_judged_or_chosen_never_sees_a_row_after_the_cut(
+    training_set: Path, trained: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Whatever the test rows say, the holdout model stays the same to the last bit; the full one does not."""
+    """Whatever the test rows say, the holdout model and all that was found by looking (epochs, weights of the blend)
+    stay the same to the last bit; the full model does not."""
 
     def scramble(rows: Interactions) -> None:
         after = rows.started_at_ms >= time_split(rows, 0.2).cut_ms
@@ -49,12 +65,30 @@ def test_the_judged_model_never_sees_a_row_after_the_cut(
         rows.video_ids[after] = "never-played"[:4]
 
     other = doctored(training_set, tmp_path / "set", scramble)
-    train(kind, other, tmp_path / "out", config=CONFIG)
-    for phase, same in (("holdout", True), ("full", False)):
-        old, new = FactorModel.load(trained[kind] / phase), FactorModel.load(tmp_path / "out" / phase)
-        fans = ["A-fan-1", "B-fan-2"]
-        videos = np.isin(new.video_ids, old.video_ids)
-        assert np.array_equal(old.scores(fans), new.scores(fans)[:, videos]) is same
+    again = train_all(KINDS, other, tmp_path / "out")
+    for kind in KINDS:
+        found = [json.loads((f[kind] / "report.json").read_text())["found"] for f in (trained, again)]
+        assert found[0] == found[1]
+        for phase, same in (("validation", True), ("holdout", True), ("full", False)):
+            old, new = load(trained[kind] / phase), load(again[kind] / phase)
+            fans = ["A-fan-1", "B-fan-2"]
+            videos = np.isin(new.video_ids, old.video_ids)
+            equal = np.array_equal(old.scores(fans), new.scores(fans)[:, videos])
+            assert equal is same, (kind, phase)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_chosen_with_never_sees_a_row_after_the_inner_cut(
+    kind: str, training_set: Path, trained: dict[str, Path]
+) -> None:
+    outer = time_split(Interactions.from_parquet(training_set / "interactions.parquet"), 0.2)
+    inner = time_split(outer.train, 0.2)
+    cuts = {phase: load(trained[kind] / phase).info["cut_ms"] for phase in ("validation", "holdout", "full")}
+    assert cuts == {"validation": inner.cut_ms, "holdout": outer.cut_ms, "full": None}
+    newest = {
+        phase: load(trained[kind] / phase).info["newest_ms"] for phase in ("validation", "holdout", "full")
+    }
+    assert newest["validation"] < inner.cut_ms <= newest["holdout"] < outer.cut_ms <= newest["full"]
 
 
 def test_a_report_says_how_the_training_went(training_set: Path, tmp_path: Path) -> None:
@@ -64,9 +98,11 @@ def test_a_report_says_how_the_training_went(training_set: Path, tmp_path: Path)
         told.append((phase, epoch, epochs))
 
     report = train("svd", training_set, tmp_path / "m", config={"svd": {"n_epochs": 2}}, progress=listen)
-    assert told == [("holdout", 1, 2), ("holdout", 2, 2), ("full", 1, 2), ("full", 2, 2)]
+    phases = ("validation", "holdout", "full")
+    assert told == [(phase, epoch, 2) for phase in phases for epoch in (1, 2)]
     assert report.params == {
         "test_fraction": 0.2,
+        "validation_fraction": 0.2,
         "seed": 0,
         "n_factors": 100,
         "n_epochs": 2,
@@ -80,16 +116,18 @@ def test_a_report_says_how_the_training_went(training_set: Path, tmp_path: Path)
         "users": 100,
         "videos": 30,
         "catalogue": 31,
+        "profiles": 0,
         "train_rows": 752,
+        "validation_rows": 151,
         "test_rows": 188,
         "straddling_rows": 0,
         "met_pairs": 940,
     }
     written = json.loads((tmp_path / "m" / "report.json").read_text())
     assert (written["counts"], written["curves"]) == (report.counts, report.curves)
-    info = FactorModel.load(tmp_path / "m" / "holdout").info
+    info = load(tmp_path / "m" / "holdout").info
     assert (info["rows"], info["cut_ms"], info["newest_ms"] < info["cut_ms"]) == (752, report.cut_ms, True)
-    assert FactorModel.load(tmp_path / "m" / "full").info["rows"] == 940
+    assert load(tmp_path / "m" / "full").info["rows"] == 940
 
 
 def test_torch_weights_are_kept_beside_the_two_tower_model(trained: dict[str, Path]) -> None:
@@ -108,8 +146,21 @@ def test_a_training_that_fails_leaves_the_old_models(training_set: Path, tmp_pat
 
 
 def test_a_kind_nobody_knows_is_named(training_set: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownKindError, match="kind 'magic': must be one of svd, two-tower, popularity"):
+    with pytest.raises(UnknownKindError, match="kind 'magic': must be one of svd, als, item-item"):
         train("magic", training_set, tmp_path / "m")
+
+
+def test_a_hybrid_needs_its_parts_by_name_and_of_the_same_cut(
+    training_set: Path, trained: dict[str, Path], tmp_path: Path
+) -> None:
+    parts = {kind: trained[kind] for kind in PARTS}
+    with pytest.raises(MissingPartError, match="needs a trained als"):
+        train("hybrid", training_set, tmp_path / "m", parts={k: v for k, v in parts.items() if k != "als"})
+    other = train_all(["als"], training_set, tmp_path / "other")
+    train("als", training_set, other["als"], config={"test_fraction": 0.3})
+    with pytest.raises(MissingPartError, match="the als model was trained with another cut"):
+        train("hybrid", training_set, tmp_path / "m", parts={**parts, **other})
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_wrong_setting_is_named_before_anything_is_read(tmp_path: Path) -> None:
@@ -122,11 +173,11 @@ def test_the_better_kind_is_named_with_its_evidence(
 ) -> None:
     judgement = judge(trained, training_set, tmp_path / "j")
     scores = {kind: metrics["ndcg_at_10"].value for kind, metrics in judgement.metrics.items()}
-    better = max(("svd", "two-tower"), key=scores.__getitem__)
-    assert judgement.better == better
-    assert {judgement.better, judgement.runner_up} == {"svd", "two-tower"}
+    contenders = sorted((k for k in KINDS if k != "popularity"), key=lambda kind: (-scores[kind], kind))
+    assert [judgement.better, judgement.runner_up] == contenders[:2]
     assert judgement.difference is not None
-    assert judgement.difference.value == pytest.approx(abs(scores["svd"] - scores["two-tower"]))
+    lead = scores[contenders[0]] - scores[contenders[1]]
+    assert judgement.difference.value == pytest.approx(lead)
     assert judgement.difference.low <= judgement.difference.value <= judgement.difference.high
     assert judgement.distinguishable == (judgement.difference.low > 0)
     for kind in ("svd", "two-tower"):
