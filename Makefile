@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs reset repro test lint format clean \
-        bench-clickhouse bench-demo bench-recovery bench-data
+        bench-clickhouse bench-demo bench-recovery bench-data bench-models
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
@@ -76,6 +76,9 @@ bench-recovery: $(INSTALLED) ## kill -9 every service, idle and during the job; 
 
 bench-data: $(INSTALLED) ## sessions, features and training set of a 100M-event day against their targets; EVENTS=n, QUICK=1
 	@$(RUN) -m orchestration.bench.data $(if $(QUICK),--quick) $(if $(EVENTS),--events $(EVENTS))
+
+bench-models: $(INSTALLED) ## models and gate against their targets and peers; DATA=path/to/KuaiRand-Pure, ONLY=svd|kuairand|throughput|gate
+	@$(RUN) -m ml.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
 
 clean: ## remove the environment and build output (not the state: see reset)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
