@@ -48,7 +48,7 @@ class Judgement:
     catalogue is in anybody's list and how unevenly (gini); `lists[kind]`: diversity, novelty, popularity (`ml.lists`);
     `ratings[kind]` for models of ratings (SVD). `slices[name]`: `about`, whether it is `of` users or videos, `users`
     and, unless there are none, `metrics`, `over_popularity` (kind minus popularity on the primary metric) and
-    `detectable`, the difference of the better kind to popularity that so many users could show.
+    `detectable[kind]`, the difference to popularity that so many users could show.
 
     Users a model does not know are judged by the list they are served: the hybrid's own, for the others
     `strangers_ranked_by` "popularity" or, without a popularity model, the model's own "biases". `better` is the kind

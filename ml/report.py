@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.plots import PICTURES, label, ranked
+from ml.plots import PICTURES, label, p_said, ranked
 from ml.slices import THIN
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _LISTS = ("diversity_at_10", "novelty_at_10", "popularity_at_10", "popularity_li
 _EXPOSURE = ("coverage_at_10", "coverage_at_20", "gini_at_10")
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1240px; margin: 2em auto; padding: 0 1em; color: #222 }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em } img { max-width: 100% }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: 1em 0 }
-th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th, td { padding: .25em .6em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th:first-child, td:first-child { text-align: left } .wide { overflow-x: auto }
 small, .note { color: #666 } .verdict { font-size: 1.1em; background: #f3f6f9; padding: .8em 1em }
 """
@@ -51,7 +51,7 @@ def verdict(judgement: "Judgement") -> str:
     sure = "more than noise" if judgement.distinguishable else "within noise"
     return (
         f"{first} It leads {judgement.runner_up} by {lead.value:.4f} [{lead.low:.4f}, {lead.high:.4f}], "
-        f"p = {pair.p_adjusted:.4f} after Holm: {sure}. "
+        f"{p_said(pair)} after Holm: {sure}. "
         f"A lead of {pair.comparison.detectable:.4f} would be found four times out of five."
     )
 
@@ -139,7 +139,7 @@ def _pairs_table(judgement: "Judgement") -> str:
                 _said(found.difference),
                 relative,
                 f"{found.p_value:.4f}",
-                f"{pair.p_adjusted:.4f}",
+                p_said(pair).removeprefix("p ").removeprefix("= "),
                 f"{found.wins:,} / {found.losses:,} / {found.ties:,}",
                 f"{found.detectable:.4f}",
             ]
@@ -156,8 +156,7 @@ def _slices_table(judgement: "Judgement") -> str:
         value = _said(metrics[best][judgement.primary_metric]) if metrics else "nobody"
         rows.append(
             [
-                name.replace("_", " "),
-                part["about"],
+                f"{name.replace('_', ' ')}: {part['about']}",
                 f"{part['users']:,}",
                 value,
                 _said(part.get("over_popularity", {}).get(best)),
@@ -165,7 +164,7 @@ def _slices_table(judgement: "Judgement") -> str:
             ]
         )
     primary = label(judgement.primary_metric)
-    return _table(["slice", "which", "users", f"{primary} of {best}", "over popularity", "detectable"], rows)
+    return _table(["slice", "users", f"{primary} of {best}", "over popularity", "detectable"], rows)
 
 
 def _said(found: "Interval | None", digits: int = 4) -> str:

@@ -34,14 +34,19 @@ def slice_facts(
 
 
 def _over_popularity(values: Mapping[str, PerUser], seed: int) -> dict[str, Any]:
+    """Of each kind; no detectable difference is told where all users tie, and there the interval is not 0 alone when
+    neither model has a hit."""
     if BASELINE not in values or len(values) < 2:
         return {"over_popularity": {}, "detectable": {}}
     base = values[BASELINE][PRIMARY]
     differences = {kind: of[PRIMARY] - base for kind, of in sorted(values.items()) if kind != BASELINE}
-    return {
-        "over_popularity": intervals(differences, seed),
-        "detectable": {kind: detectable(values) for kind, values in differences.items()},
-    }
+    found = intervals(differences, seed)
+    if not base.any():
+        bound = no_hit_bound(len(base))
+        silent = [kind for kind, column in differences.items() if not column.any()]
+        found |= {kind: Interval(0.0, -bound, bound) for kind in silent}
+    shown = {kind: detectable(column) for kind, column in differences.items() if column.any()}
+    return {"over_popularity": found, "detectable": shown}
 
 
 def summary(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
@@ -58,14 +63,19 @@ def summary(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Int
 
 def accuracy(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
     """`summary` of metrics between 0 and 1. Where nobody has a hit, no resample has one either, and the bootstrap
-    would be certain of 0; the interval then ends at 1 - 0.025^(1/n), what the share of users with a hit may still be
-    (Clopper and Pearson 1934): the mean of what is at most 1 for each of them is no higher."""
+    would be certain of 0: the interval then ends at `no_hit_bound`."""
     found = summary(values, seed)
     for kind, of in values.items():
         for name, column in of.items():
             if not column.any():
-                found[kind][name] = Interval(0.0, 0.0, 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(column)))
+                found[kind][name] = Interval(0.0, 0.0, no_hit_bound(len(column)))
     return found
+
+
+def no_hit_bound(n: int) -> float:
+    """1 - 0.025^(1/n): the share of users with a hit may still be that high when none of n has one (Clopper and
+    Pearson 1934), and the mean of what is at most 1 for each of them is no higher."""
+    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
 
 
 def ceilings(users: TestUsers, video_ids: Ids) -> dict[str, float]:

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from ml.errors import MismatchedHoldoutError, ModelFilesError
+from ml.evaluate import Evaluation, TestUsers
 from ml.factors import FactorModel
 from ml.ids import lookup
 from ml.judgement import Judgement, judge
 from ml.metrics import Interval
 from ml.plots import PICTURES
 from ml.report import verdict
+from ml.slices import Slice
 from ml.split import time_split
+from ml.summaries import slice_facts
 from ml.training_set import TrainingSet
 from ml.user_metrics import UserMetrics
 from tests.ml.planted import HIT, catalogue, everybody, taste_videos, tastes, write_folder
@@ -154,6 +157,29 @@ def test_no_hit_is_not_taken_for_certain(judgement: Judgement) -> None:
     found = known["metrics"]["svd"]["hit_rate_at_10"]
     assert found.value == found.low == 0
     assert found.high == pytest.approx(1 - 0.025 ** (1 / known["users"]))
+
+
+def test_two_models_without_a_hit_are_not_taken_for_equal_for_certain() -> None:
+    silent, lucky = np.zeros(50), np.asarray([0.5] + [0.0] * 49)
+    parts = [Slice("all", "", users=np.ones(50, dtype=np.bool_))]
+    users = TestUsers(
+        user_ids=np.asarray([f"u{i:02d}" for i in range(50)]),
+        video_ids=np.asarray(["v"]),
+        relevant=(np.arange(50), np.zeros(50, dtype=np.int64)),
+        met=(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)),
+        new=np.zeros(50, dtype=np.bool_),
+    )
+    nothing = np.full((50, 1), -1, dtype=np.int32)
+    found = {
+        kind: Evaluation({"ndcg_at_10": values}, {}, nothing, nothing)
+        for kind, values in (("popularity", silent), ("als", silent), ("svd", lucky))
+    }
+    facts, sliced = slice_facts(found, users, parts, seed=0)
+    bound = 1 - 0.025 ** (1 / 50)
+    assert facts["all"]["over_popularity"]["als"] == Interval(0.0, -bound, bound)
+    assert facts["all"]["over_popularity"]["svd"].value == pytest.approx(0.01)
+    assert set(facts["all"]["detectable"]) == {"svd"}
+    assert sliced["svd"]["all"].tolist() == lucky.tolist()
 
 
 def test_the_most_that_a_ranking_could_reach_is_told(judgement: Judgement, out: Path) -> None:
