@@ -1,8 +1,9 @@
-"""The saved form of a model: scores, lists, files."""
+"""Models of dot products: scores, lists, people they never saw, files."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from ml.errors import ModelFilesError, UnknownVideoError
 from ml.factors import FactorModel
 from ml.files import replaced, write_json
+from ml.fold_in import LeastSquaresFoldIn, MeanFoldIn
+from ml.recommender import Past, cosines
+from ml.saved import load
 
 MODEL = FactorModel(
     kind="svd",
@@ -60,6 +64,71 @@ def test_similar_of_an_unknown_video_names_it() -> None:
     assert str(caught.value) == "video 'v9' is not in the svd model's catalogue"
 
 
+# --- people the model never saw -------------------------------------------------------------------------------
+
+
+def test_without_a_fold_in_a_past_scores_as_a_stranger() -> None:
+    assert MODEL.scores_for([Past(["v1"]), Past([])]).tolist() == [[3, 3.25, 4], [3, 3.25, 4]]
+
+
+def test_a_past_is_folded_in_and_scored_without_the_bias_of_a_user() -> None:
+    model = replace(MODEL, fold_in=MeanFoldIn(half_life_days=1))
+    past = Past(
+        ["v1", "v2", "unknown"], weights=[4, 1, 9], ages_days=[2, 1, 0]
+    )  # 4/4 (1, 1) + 1/2 (2, 0) = (2, 1)
+    vector = np.asarray([2, 1]) / np.sqrt(5)
+    expected = [3 + vector.sum(), 3.25 + 2 * vector[0], 4]
+    np.testing.assert_allclose(model.scores_for([past])[0], expected, rtol=1e-6)
+
+
+def test_an_empty_past_and_one_without_weight_score_as_a_stranger() -> None:
+    model = replace(MODEL, fold_in=MeanFoldIn(half_life_days=1))
+    pasts = [Past([]), Past(["unknown"]), Past(["v1"], weights=[0])]
+    assert model.scores_for(pasts).tolist() == [[3, 3.25, 4]] * 3
+    assert model.scores_for([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "fold_in", [MeanFoldIn(2.5, scale=3), LeastSquaresFoldIn(np.eye(2, dtype=np.float32), 5.0, 0.1)]
+)
+def test_a_fold_in_is_saved_with_the_model(fold_in: MeanFoldIn | LeastSquaresFoldIn, tmp_path: Path) -> None:
+    model = replace(MODEL, fold_in=fold_in)
+    model.save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    pasts = [Past(["v1", "v2"], [1, 0.3], [0, 9]), Past([])]
+    assert isinstance(loaded, FactorModel)
+    assert type(loaded.fold_in) is type(fold_in)
+    np.testing.assert_array_equal(loaded.scores_for(pasts), model.scores_for(pasts))
+
+
+def test_cosines_are_minus_infinity_where_nothing_is_known() -> None:
+    vectors = np.asarray([[3, 0], [0, 0], [4, 4], [-1, 0]], dtype=np.float32)
+    assert cosines(vectors, 0).tolist() == [-np.inf, -np.inf, pytest.approx(np.sqrt(0.5)), -1]
+    assert cosines(vectors, 1).tolist() == [-np.inf] * 4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weights": [1]}, "weights: 1 values for 2 videos"),
+        ({"ages_days": [1, 2, 3]}, "ages_days: 3 values for 2 videos"),
+        ({"weights": [1, -1]}, "weights: a value is negative or not finite"),
+        ({"ages_days": [float("nan"), 0]}, "ages_days: a value is negative or not finite"),
+    ],
+)
+def test_a_past_that_cannot_be_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Past(["v1", "v2"], **values)
+
+
+def test_a_past_without_weights_and_ages_counts_each_video_once_and_now() -> None:
+    weights, ages = Past(["v1", "v2"]).arrays()
+    assert (weights.tolist(), ages.tolist()) == ([1, 1], [0, 0])
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
 def test_knows_says_who_was_learned() -> None:
     assert (MODEL.knows("ann"), MODEL.knows("an"), MODEL.knows("anna")) == (True, False, False)
 
@@ -96,8 +165,8 @@ def test_the_same_model_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
 def test_loading_needs_neither_torch_nor_pandas_nor_pickle(tmp_path: Path) -> None:
     MODEL.save(tmp_path / "m")
     script = (
-        "import sys; from pathlib import Path; from ml.factors import FactorModel;"
-        "print(FactorModel.load(Path(sys.argv[1])).recommend(['ann'], 1));"
+        "import sys; from pathlib import Path; from ml.saved import load;"
+        "print(load(Path(sys.argv[1])).recommend(['ann'], 1));"
         "print(sorted({'torch', 'pandas', 'pyarrow', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "m")], capture_output=True, text=True)
@@ -106,7 +175,7 @@ def test_loading_needs_neither_torch_nor_pandas_nor_pickle(tmp_path: Path) -> No
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFilesError, match="not a saved model"):
-        FactorModel.load(tmp_path)
+        load(tmp_path)
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
@@ -114,15 +183,15 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     arrays = tmp_path / "m" / "arrays.npz"
     arrays.write_bytes(arrays.read_bytes()[:200])
     with pytest.raises(ModelFilesError, match="not a saved model"):
-        FactorModel.load(tmp_path / "m")
+        load(tmp_path / "m")
 
 
 def test_a_format_of_the_future_is_refused(tmp_path: Path) -> None:
     MODEL.save(tmp_path / "m")
     about = json.loads((tmp_path / "m" / "model.json").read_text())
     write_json(tmp_path / "m" / "model.json", {**about, "format": 99})
-    with pytest.raises(ModelFilesError, match="format 99, this code reads 1"):
-        FactorModel.load(tmp_path / "m")
+    with pytest.raises(ModelFilesError, match="format 99, this code reads 2"):
+        load(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
