@@ -21,10 +21,12 @@ _LEAST = np.float32(0.1)
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights of the parts, and (m,) what is added whoever asks: recency, trend, how well a video is liked."""
+    """Weights of the parts, (m,) what is added whoever asks (recency, trend, how well a video is liked), and how much
+    more the part about content counts for a video that nobody has met."""
 
     weights: Mapping[str, float]
     video_bias: NDArray[np.float32]
+    of_new: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class BlendModel(Recommender):
     Each of the two is video_bias[v] + sum over parts of weights[part] * comparable(part's scores of u)[v]. All parts
     rank the same videos. `watches` (n,) belong to `user_ids`.
 
-    For a video that few have met, what people watched together says little: there the part `stand_in` (what the video
-    is about) speaks for the parts in `stands_in_for`, by 1 - `trust`; `trust` (m,) is between 0 and 1.
+    Of a video that few have met, what people watched together says little: there the weight of the part `content` is
+    larger by `of_new` * newness[v]; `newness` (m,) is 1 for a video nobody met and falls towards 0.
     """
 
     form: ClassVar[str] = "blend"
@@ -47,9 +49,8 @@ class BlendModel(Recommender):
     of_known: Mixture
     of_strangers: Mixture
     history_scale: float
-    trust: NDArray[np.float32]
-    stand_in: str = ""
-    stands_in_for: tuple[str, ...] = ()
+    newness: NDArray[np.float32]
+    content: str = ""
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,9 +61,9 @@ class BlendModel(Recommender):
                 raise ModelFilesError(f"weights: of {sorted(mixture.weights)}, the parts are {sorted(names)}")
             check_array("video_bias", mixture.video_bias, (m,))
         check_array("watches", self.watches, (len(self.user_ids),))
-        check_array("trust", self.trust, (m,))
-        if {*self.stands_in_for, *([self.stand_in] if self.stand_in else [])} - names:
-            raise ModelFilesError(f"stand_in: {self.stand_in} for {self.stands_in_for}, of {sorted(names)}")
+        check_array("newness", self.newness, (m,))
+        if self.content and self.content not in names:
+            raise ModelFilesError(f"content: {self.content} is none of the parts {sorted(names)}")
         for name, part in self.parts.items():
             if not np.array_equal(part.video_ids, self.video_ids):
                 raise ModelFilesError(f"parts: {name} ranks other videos than the others")
@@ -101,19 +102,16 @@ class BlendModel(Recommender):
         return total
 
     def _blended(self, scores_of: Callable[[Recommender], Scores], watches: NDArray[np.float32]) -> Scores:
-        said = comparable_parts(
-            {name: scores_of(part) for name, part in self.parts.items()},
-            self.stand_in,
-            self.stands_in_for,
-            self.trust,
-        )
         t = trusted(watches, self.history_scale)[:, None]
         total = t * self.of_known.video_bias + (1 - t) * self.of_strangers.video_bias
-        for name, values in said.items():
+        for name, part in self.parts.items():
             weight = t * np.float32(self.of_known.weights[name])
-            weight += (1 - t) * np.float32(self.of_strangers.weights[name])
+            weight = weight + (1 - t) * np.float32(self.of_strangers.weights[name])
+            if name == self.content:
+                more = t * np.float32(self.of_known.of_new) + (1 - t) * np.float32(self.of_strangers.of_new)
+                weight = weight + more * self.newness
             if weight.any():
-                total += weight * values
+                total += weight * comparable(scores_of(part))
         return total
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -122,7 +120,7 @@ class BlendModel(Recommender):
             allow_pickle=False,
             user_ids=self.user_ids,
             watches=self.watches,
-            trust=self.trust,
+            newness=self.newness,
             of_known=self.of_known.video_bias,
             of_strangers=self.of_strangers.video_bias,
         )
@@ -132,8 +130,8 @@ class BlendModel(Recommender):
             "weights": dict(self.of_known.weights),
             "stranger_weights": dict(self.of_strangers.weights),
             "history_scale": self.history_scale,
-            "stand_in": self.stand_in,
-            "stands_in_for": list(self.stands_in_for),
+            "of_new": [self.of_known.of_new, self.of_strangers.of_new],
+            "content": self.content,
         }
 
     @classmethod
@@ -147,12 +145,11 @@ class BlendModel(Recommender):
             parts={name: load(folder / name) for name in about["weights"]},
             user_ids=stored["user_ids"],
             watches=stored["watches"],
-            of_known=Mixture(about["weights"], stored["of_known"]),
-            of_strangers=Mixture(about["stranger_weights"], stored["of_strangers"]),
+            of_known=Mixture(about["weights"], stored["of_known"], about["of_new"][0]),
+            of_strangers=Mixture(about["stranger_weights"], stored["of_strangers"], about["of_new"][1]),
             history_scale=about["history_scale"],
-            trust=stored["trust"],
-            stand_in=about["stand_in"],
-            stands_in_for=tuple(about["stands_in_for"]),
+            newness=stored["newness"],
+            content=about["content"],
             info=about["info"],
         )
 
@@ -177,19 +174,3 @@ def comparable(scores: Scores) -> Scores:
     np.log(scores, out=scores)
     scores[flat] = 0
     return scores
-
-
-def comparable_parts(
-    scores: Mapping[str, Scores], stand_in: str, stands_in_for: Sequence[str], trust: NDArray[np.float32]
-) -> dict[str, Scores]:
-    """The parts' scores, comparable, with the stand-in's mixed in where there is little trust. A part that says nothing
-    of a user (all scores equal) goes on saying nothing, and a stand-in that does is not asked. Overwrites `scores`."""
-    said = {name: comparable(of_part) for name, of_part in scores.items()}
-    if stand_in:
-        distrust = 1 - trust
-        rare = np.flatnonzero(distrust > 0.01)
-        for name in stands_in_for:
-            tells = np.asarray(said[name].any(axis=1) & said[stand_in].any(axis=1))[:, None]
-            values = said[name][:, rare]
-            said[name][:, rare] += tells * distrust[rare] * (said[stand_in][:, rare] - values)
-    return said

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from ml.blend_examples import BlendExamples
 
 _STEPS = 200
+_LEAST_SPREAD = 0.25
 
 
 def learned_weights(
@@ -37,7 +38,7 @@ def learned_weights(
         of_known, of_strangers = np.split(both, 2)
         of_user = t[:, None] * of_known + (1 - t)[:, None] * of_strangers
         scores = np.einsum("nkf,nf->nk", values, of_user.astype(np.float32))
-        scores[examples.absent] = -np.inf
+        scores += examples.log_counts
         scores -= scores.max(axis=1, keepdims=True)
         likely = np.exp(scores)
         total = likely.sum(axis=1, keepdims=True)
@@ -49,8 +50,8 @@ def learned_weights(
         slope = np.concatenate([t @ gradient, (1 - t) @ gradient]) + 2 * strength * away
         return value, slope
 
-    parts, signals = len(examples.terms.parts), len(examples.terms.signals)
-    bounds = ([(0.0, None)] * parts + [(None, None)] * signals) * 2
+    terms = examples.terms
+    bounds = ([(0.0, None)] * terms.personal + [(None, None)] * len(terms.signals)) * 2
     found = minimize(
         loss, scaled_prior, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
     )
@@ -59,7 +60,7 @@ def learned_weights(
 
 
 def _spread(examples: BlendExamples) -> NDArray[np.float64]:
-    """Standard deviation of each term over the candidates, (terms,); 1 where it does not vary."""
-    there = examples.values[~examples.absent]
-    spread = there.std(axis=0, dtype=np.float64)
-    return np.where(spread > 1e-6, spread, 1.0)
+    """Standard deviation of each term over the candidates, (terms,), at least `_LEAST_SPREAD`: what hardly varies among
+    them must not get a weight that decides about the videos where it does."""
+    there = examples.values[np.isfinite(examples.log_counts)]
+    return np.maximum(there.std(axis=0, dtype=np.float64), _LEAST_SPREAD)

@@ -43,14 +43,15 @@ class HybridConfig(Config):
     half_lives_days: tuple[float, ...] = Field(
         default=(0.5, 2.0, 8.0), min_length=1, description="over which meetings with a video are counted"
     )
-    candidates: int = Field(default=300, ge=2, description="of each user, that the weights are learned on")
-    max_users: int = Field(default=5_000, ge=1, description="a sample of the users, for memory and time")
+    candidates: int = Field(default=200, ge=2, description="of each user, that the weights are learned on")
+    max_users: int = Field(default=3_000, ge=1, description="a sample of the users, for memory and time")
     regularisation: float = Field(default=5.0, ge=0, description="in users that say the prior is right")
     history_scale: float = Field(
         default=5.0, gt=0, description="known watches at which half of the weights are those of a stranger"
     )
-    trust_scale: float = Field(
-        default=5.0,
-        gt=0,
-        description="meetings at which content speaks for half of what co-watches would say",
+    new_scale: float = Field(
+        default=5.0, gt=0, description="meetings at which a video is half as new as one nobody has met"
+    )
+    rounds: int = Field(
+        default=1, ge=0, description="of learning on the candidates that the weights of before rank best"
     )

@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.blend import BlendModel, Mixture, trusted
-from ml.blend_examples import BlendExamples, Terms
+from ml.blend import BlendModel, Mixture
+from ml.blend_examples import OF_NEW, BlendExamples, Terms
 from ml.blend_weights import learned_weights
 from ml.collaborative_config import HybridConfig
 from ml.dataset import Interactions, Known, Watched
 from ml.ids import Ids
 from ml.recommender import Recommender
-from ml.video_signals import meetings, names, recent, video_signals
+from ml.video_signals import names, newness, recent, video_signals
 
 CONTENT = "content"
-COLLABORATIVE = ("svd", "als", "item-item")
 
 # What the weights are before anything was learned, and are drawn towards: parts alike, and what is met these days.
 _PRIOR_OF_PARTS, _PRIOR_OF_RECENT = 1.0, 0.5
@@ -34,19 +33,23 @@ def learn(
     """Weights of `parts` (fitted on `known`) and of the `video_signals`, by what users did later: JSON for `assemble`.
 
     Maximises the likelihood of the positives of `validation` with videos new to the user among the user's `candidates`
-    best (a listwise softmax: Cao et al. 2007, "Learning to rank"), for users as they are known and, for a share of
+    best (a listwise softmax: Cao et al. 2007, "Learning to rank"), which start from weights that were learned the
+    same way on the whole catalogue; for users as they are known and, for a share of
     them, as if nothing were known of them. Parts' weights are not negative. With no such positive the weights are
     the prior's. `watched` may hold later meetings: those after `known.as_of_ms` are passed over.
     """
     signals = names(config.half_lives_days)
-    terms = Terms(tuple(parts), signals)
+    terms = Terms(tuple(parts), CONTENT if CONTENT in parts else "", signals)
     prior = np.zeros(len(terms), dtype=np.float64)
-    prior[: len(parts)] = _PRIOR_OF_PARTS / max(1, len(parts))
-    prior[len(parts) + signals.index(recent(_middle(config)))] = _PRIOR_OF_RECENT
-    untrained = assemble(parts, _as_json(terms, prior, prior, 0), known, config)
-    examples = BlendExamples.of(untrained, terms, known, validation, watched, config, seed)
-    of_known, of_strangers = learned_weights(examples, prior, config.regularisation)
-    return _as_json(terms, of_known, of_strangers, examples.users)
+    prior[: len(parts)] = _PRIOR_OF_PARTS / len(parts)
+    prior[terms.personal + signals.index(recent(_middle(config)))] = _PRIOR_OF_RECENT
+    learned = _as_json(terms, prior, prior, 0)
+    for step in range(1 + config.rounds):
+        model = assemble(parts, learned, known, config)
+        examples = BlendExamples.of(model, terms, known, validation, watched, config, seed, sampled=step == 0)
+        of_known, of_strangers = learned_weights(examples, prior, config.regularisation)
+        learned = _as_json(terms, of_known, of_strangers, examples.users)
+    return learned
 
 
 def assemble(
@@ -58,7 +61,11 @@ def assemble(
 
     def mixture(weights: Mapping[str, float]) -> Mixture:
         bias = sum(np.float32(weights[name]) * values for name, values in signals.items())
-        return Mixture({name: float(weights[name]) for name in parts}, np.asarray(bias, dtype=np.float32))
+        return Mixture(
+            weights={name: float(weights[name]) for name in parts},
+            video_bias=np.asarray(bias, dtype=np.float32),
+            of_new=float(weights.get(OF_NEW, 0)),
+        )
 
     user_ids, watches = _watches(known)
     return BlendModel(
@@ -69,9 +76,8 @@ def assemble(
         of_known=mixture(learned["weights"]),
         of_strangers=mixture(learned["stranger_weights"]),
         history_scale=config.history_scale,
-        trust=trusted(meetings(known, video_ids), config.trust_scale),
-        stand_in=CONTENT if CONTENT in parts else "",
-        stands_in_for=tuple(name for name in COLLABORATIVE if name in parts) if CONTENT in parts else (),
+        newness=newness(signals, config.new_scale),
+        content=CONTENT if CONTENT in parts else "",
         info={"learned": dict(learned)},
     )
 

@@ -51,9 +51,9 @@ def video_signals(known: Known, video_ids: Ids, half_lives_days: Sequence[float]
     return signals
 
 
-def meetings(known: Known, video_ids: Ids) -> NDArray[np.float32]:
-    """How many users met each video, (m,)."""
-    return np.bincount(_meetings(known, video_ids)[0], minlength=len(video_ids)).astype(np.float32)
+def newness(signals: Signals, new_scale: float) -> NDArray[np.float32]:
+    """1 / (1 + meetings / new_scale) of each video, (m,): 1 for one nobody met."""
+    return (1 / (1 + np.expm1(signals[TOTAL]) / new_scale)).astype(np.float32)
 
 
 def _meetings(known: Known, video_ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
