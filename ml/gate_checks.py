@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ml.gate import Contestant, Rules
 
 PRECISION = "precision_at_10"
+SLICE = "slice: "
 SURE = 0.025  # one-sided level at which a slice or the comparison with popularity is "surely" something
 
 NEWER = "newer data"
@@ -143,7 +144,7 @@ def _slices(challenger: "Contestant", incumbent: "Contestant", rules: "Rules") -
         users = int(inside.sum())
         if users < rules.slice_users:
             says = f"{name}: {users} users, too few to judge"
-            checks.append(Check(f"slice: {name}", True, None, None, says))
+            checks.append(Check(SLICE + name, True, None, None, says))
             continue
         found = weigh(first[inside], second[inside], alpha=SURE)
         limit = -rules.slice_margin * found.incumbent
@@ -151,5 +152,5 @@ def _slices(challenger: "Contestant", incumbent: "Contestant", rules: "Rules") -
             f"{name}: NDCG@10 {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] over {users} users; "
             f"may not surely lose more than {-limit:.4f}"
         )
-        checks.append(Check(f"slice: {name}", found.high >= limit, found.high, limit, says))
+        checks.append(Check(SLICE + name, found.high >= limit, found.high, limit, says))
     return checks

@@ -1,18 +1,32 @@
 """A decision of the gate as a person reads it."""
 
+from collections.abc import Sequence
+
 from ml.gate import Decision
+from ml.gate_checks import SLICE, Check
 from ml.gate_evidence import Evidence
 
 
 def describe(decision: Decision) -> str:
     """Markdown: the verdict, the evidence, a row for each check."""
+    return _written(decision, decision.checks)
+
+
+def brief(decision: Decision) -> str:
+    """The same without the slices that are well: short enough for a registry's description."""
+    kept = [check for check in decision.checks if not check.passed or not check.name.startswith(SLICE)]
+    left = len(decision.checks) - len(kept)
+    return _written(decision, kept) + (f"\n{left} slices are no worse than they may be.\n" if left else "")
+
+
+def _written(decision: Decision, checks: Sequence[Check]) -> str:
     verdict = "**Promoted**" if decision.promote else "**Not promoted**"
     lines = [f"{verdict}: {decision.reason}.", ""]
     if decision.evidence is not None:
         lines += [_evidence(decision.evidence, decision), ""]
-    if decision.checks:
+    if checks:
         lines += ["| | check | seen | limit | |", "|---|---|---|---|---|"]
-        for check in decision.checks:
+        for check in checks:
             mark = "ok" if check.passed else "**no**"
             cells = (mark, check.name, _cell(check.value), _cell(check.limit), check.says.replace("|", "\\|"))
             lines.append("| " + " | ".join(cells) + " |")

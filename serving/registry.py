@@ -18,12 +18,14 @@ from serving.mlflow_access import (
     client_of,
     missing_is,
 )
-from serving.training_run import TAG_LIMIT, cut
+from serving.training_run import TAG_LIMIT, VERSION_TAG_LIMIT, cut
 from stack.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from serving.registry_lineage import Lineage
 
 __all__ = [
     "RegisteredVersion",
@@ -37,6 +39,7 @@ __all__ = [
     "register",
     "run_url",
     "set_alias",
+    "version_of",
     "versions",
 ]
 
@@ -47,9 +50,10 @@ TRAINING_SET_TAG = "training_set"
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 DESCRIPTION = (
-    "Short-video recommenders. The tag `algorithm` says which: svd, two-tower. Aliases: `champion` serves the feeds, "
-    "`challenger` is on trial, `svd` and `two-tower` are the best of each kind. Moving `champion` here promotes "
-    "or rolls back: the serving bundle follows within a minute."
+    "Short-video recommenders. The tag `algorithm` says which: svd, als, item-item, content, popularity, two-tower, "
+    "hybrid. Aliases: `champion` serves the feeds, `challenger` is the best of the last training and on trial, the "
+    "name of each kind is on its newest version. Moving `champion` here promotes or rolls back: the serving bundle "
+    "follows within a minute, and the move is written down on the version."
 )
 
 
@@ -79,13 +83,17 @@ def register(
     dagster_run_id: str | None = None,
     training_set: Mapping[str, Any] | None = None,
     description: str | None = None,
+    lineage: "Lineage | None" = None,
+    parent_run_id: str | None = None,
 ) -> RegisteredVersion:
     """Log a run with its model and register the model as a new version of `recommender`.
 
-    `model_dir` is a FactorModel save folder. `curves` are per-epoch series, first epoch = step 1. `artifacts` are
+    `model_dir` is what `Recommender.save` wrote. `curves` are per-epoch series, first epoch = step 1. `artifacts` are
     files or folders, kept in the run under their key. `training_set` says what was trained on: `version` (the DVC
-    hash) and anything else worth showing (`rows`, `window_days`, ...). The same `kind` registered again from the same
-    Dagster run returns the version that is there. Raises `RegistryUnavailableError`, `RegistryError`.
+    hash) and anything else worth showing (`rows`, `window_days`, ...). `lineage` becomes tags of the version and the
+    run, `parent_run_id` is the run it is shown under (`registry_training.log_training`). The same `kind` registered
+    again from the same Dagster run returns the version that is there. Raises `RegistryUnavailableError`,
+    `RegistryError`.
     """
     training_set = dict(training_set or {})
     labels = {ALGORITHM_TAG: kind, **(tags or {})}
@@ -93,14 +101,21 @@ def register(
         labels[DAGSTER_RUN_TAG] = dagster_run_id
     if training_set.get("version"):
         labels[TRAINING_SET_TAG] = str(training_set["version"])
+    origin = lineage.tags() if lineage else {}
+    parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
     with client_of(settings) as client:
         if dagster_run_id and (known := _registered_by(client, kind, dagster_run_id)):
             return known
         note = description or training_run.describe(kind, metrics, training_set)
         run_id = client.create_run(
-            _experiment_id(client, experiment),
+            training_run.experiment_id(client, experiment),
             run_name=run_name,
-            tags={**cut(labels, TAG_LIMIT), "mlflow.note.content": note, "mlflow.source.name": "reelgraph"},
+            tags={
+                **cut({**labels, **origin}, TAG_LIMIT),
+                **parent,
+                "mlflow.note.content": note,
+                "mlflow.source.name": "reelgraph",
+            },
         ).info.run_id
         try:
             training_run.log_training_set(client, run_id, training_set)
@@ -115,14 +130,14 @@ def register(
                 source=f"models:/{model_id}",
                 run_id=run_id,
                 model_id=model_id,
-                tags=cut(labels, TAG_LIMIT),
+                tags=cut({**labels, **origin}, VERSION_TAG_LIMIT),
                 description=note,
             )
         except BaseException:
             client.set_terminated(run_id, status="FAILED")
             raise
         client.set_terminated(run_id)
-        return _version(version)
+        return version_of(version)
 
 
 def set_alias(settings: Settings, alias: str, version: int) -> None:
@@ -147,7 +162,7 @@ def by_alias(settings: Settings, alias: str) -> RegisteredVersion | None:
                 return None
             raise
         # This answer may leave the tags out; the version itself has them.
-        return _version(client.get_model_version(MODEL_NAME, found.version))
+        return version_of(client.get_model_version(MODEL_NAME, found.version))
 
 
 def versions(settings: Settings, kind: str | None = None) -> list[RegisteredVersion]:
@@ -157,7 +172,7 @@ def versions(settings: Settings, kind: str | None = None) -> list[RegisteredVers
         found, token = [], None
         while True:
             page = client.search_model_versions(query, page_token=token)
-            found += [_version(item) for item in page]
+            found += [version_of(item) for item in page]
             token = page.token
             if not token:
                 return sorted(found, key=lambda item: -item.version)
@@ -170,7 +185,7 @@ def metrics_of(settings: Settings, version: RegisteredVersion) -> dict[str, floa
 
 
 def download(settings: Settings, version: RegisteredVersion | int, to: Path) -> Path:
-    """Copy the FactorModel folder of a version into `to` (made if missing) and return its path there."""
+    """Copy the saved model of a version into `to` (made if missing) and return its path there."""
     from mlflow.artifacts import download_artifacts
 
     number = version.version if isinstance(version, RegisteredVersion) else version
@@ -189,7 +204,7 @@ def download(settings: Settings, version: RegisteredVersion | int, to: Path) -> 
                 )
             )
             if not folder.is_dir():
-                raise VersionNotFoundError(f"{what} holds no factor model (artifacts/factors)")
+                raise VersionNotFoundError(f"{what} holds no saved model (artifacts/factors)")
             target = to / f"v{number}"
             shutil.rmtree(target, ignore_errors=True)
             folder.rename(target)
@@ -212,7 +227,8 @@ def model_url(settings: Settings, version: int | None = None) -> str:
 # --- the parts of a registration ----------------------------------------------------------------------------
 
 
-def _version(found: "ModelVersion") -> RegisteredVersion:
+def version_of(found: "ModelVersion") -> RegisteredVersion:
+    """As MLflow tells it; raises `RegistryError` for a version that is not ours."""
     tags = dict(found.tags or {})
     kind = tags.get(ALGORITHM_TAG)
     if kind is None:
@@ -226,23 +242,7 @@ def _registered_by(client: "MlflowClient", kind: str, dagster_run_id: str) -> Re
     # Filtered here as well: a quote in an id must not change the query.
     found = client.search_model_versions(f"name='{MODEL_NAME}' and tags.{ALGORITHM_TAG}='{kind}'")
     same = [item for item in found if (item.tags or {}).get(DAGSTER_RUN_TAG) == dagster_run_id]
-    return _version(same[0]) if same else None
-
-
-def _experiment_id(client: "MlflowClient", name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)  # made by another process meanwhile
-            if found is None:
-                raise
-    return found.experiment_id
+    return version_of(same[0]) if same else None
 
 
 def _ensure_registered_model(client: "MlflowClient") -> None:

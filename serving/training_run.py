@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOGGED_NAME = "model"
-PARAM_LIMIT, TAG_LIMIT = 6000, 5000  # characters, of MLflow
+PARAM_LIMIT, TAG_LIMIT, VERSION_TAG_LIMIT = 6000, 5000, 100_000  # characters, of MLflow
 
 _BATCH = 1000  # MLflow refuses more metrics in one call, and more than 100 parameters
 
@@ -26,6 +26,23 @@ def describe(kind: str, metrics: Mapping[str, float], training_set: Mapping[str,
 
 def cut(values: Mapping[str, Any], limit: int) -> dict[str, str]:
     return {key: str(value)[:limit] for key, value in values.items()}
+
+
+def experiment_id(client: "MlflowClient", name: str) -> str:
+    """The id of the experiment of this name, made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # made by another process meanwhile
+            if found is None:
+                raise
+    return found.experiment_id
 
 
 def log_training_set(client: "MlflowClient", run_id: str, training_set: Mapping[str, Any]) -> None:

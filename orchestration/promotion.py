@@ -1,0 +1,296 @@
+"""Asks the gate about a run's best model and does what it says: alias, tags, description, evidence in MLflow."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from orchestration.records import Judgement, Record, TrainingSet
+from stack.settings import Settings
+
+if TYPE_CHECKING:
+    from ml.gate import Decision, Rules
+    from ml.gate_run import Champion
+    from serving.registry import RegisteredVersion
+    from serving.registry_promotion import Promotion
+
+DECISION_FILE = "decision.json"
+
+
+class PromotionDecision(Record):
+    """What the gate decided in a run. `decisions` are `ml.gate.Decision`s as JSON, in order: on the challenger, and if
+    it failed perhaps on the champion's own recipe. `champion_*` is who has the alias afterwards, None before the first
+    champion; `by_hand` says that the one before was promoted by a person since the last decision."""
+
+    dagster_run_id: str
+    promoted: bool
+    reason: str
+    challenger_kind: str
+    challenger_version: int
+    champion_kind: str | None
+    champion_version: int | None
+    champion_before: int | None
+    by_hand: str | None
+    decisions: list[dict[str, Any]]
+    text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run trained and registered: `versions` and `folders` by kind, judged in `judgement`."""
+
+    dagster_run_id: str
+    started: datetime
+    versions: Mapping[str, int]
+    folders: Mapping[str, Path]
+    judgement: Judgement
+    training_set: TrainingSet
+
+
+def rules_of(settings: Settings) -> "Rules":
+    """The gate's rules with what the settings say."""
+    from ml.gate import Rules
+
+    return Rules(
+        precision_floor=settings.gate_precision_floor,
+        max_latency_ms=settings.gate_max_latency_ms,
+        max_size_mb=settings.gate_max_size_mb,
+    )
+
+
+def decide_and_promote(
+    settings: Settings,
+    run: Run,
+    *,
+    reason: str | None = None,
+    candidates: int | None = None,
+    log: Callable[[str], object] = lambda _: None,
+    now: datetime | None = None,
+) -> PromotionDecision:
+    """Decide on the run's best kind, promote it or not, and write the decision on its version.
+
+    A champion that somebody moved while this run was training stays. `reason`: a person's for a challenger that need
+    not win (`ml.gate_checks.REASONS`); `candidates`: out of how many the test rows picked it (all personal kinds unless
+    given). A re-run of the same Dagster run gives the decision that was taken. Raises `ml.errors.ModelError`,
+    `serving.registry.RegistryError`.
+    """
+    from serving import registry_promotion as promotion
+
+    if (before := _taken(settings, run.dagster_run_id)) is not None:
+        return before
+    now = now or datetime.now(UTC)
+    by_hand = promotion.record_manual_promotion(settings, now=now)
+    if by_hand:
+        log(f"champion is version {by_hand.version}: {by_hand.reason}")
+    champion = promotion.champion(settings)
+    decisions = _decide(settings, run, champion, reason, candidates, now)
+    last = decisions[-1]
+    for decision in decisions:
+        log(decision.reason)
+    if last.promote:
+        promotion.promote(
+            settings,
+            run.versions[last.challenger],
+            reason=last.reason,
+            expected=champion.version if champion else None,
+            tags=_tests_withstood(last, champion, run),
+            now=now,
+        )
+    elif champion is not None and decisions[0].attempt:
+        promotion.note(settings, champion.version, tags=_tests(decisions[0], run))
+    for decision in decisions:
+        _write_down(settings, run, decision, champion)
+    after = promotion.champion(settings)
+    made = PromotionDecision(
+        dagster_run_id=run.dagster_run_id,
+        promoted=last.promote,
+        reason=last.reason,
+        challenger_kind=decisions[0].challenger,
+        challenger_version=run.versions[decisions[0].challenger],
+        champion_kind=after.kind if after else None,
+        champion_version=after.version if after else None,
+        champion_before=champion.version if champion else None,
+        by_hand=by_hand.reason if by_hand else None,
+        decisions=[decision.as_dict() for decision in decisions],
+        text=_text(decisions),
+    )
+    _keep(settings, made)
+    return made
+
+
+def _decide(
+    settings: Settings,
+    run: Run,
+    champion: "RegisteredVersion | None",
+    reason: str | None,
+    candidates: int | None,
+    now: datetime,
+) -> "list[Decision]":
+    from ml.gate import stays
+    from ml.gate_run import gate
+    from ml.recommender import BASELINE
+    from serving import registry_promotion as promotion
+
+    best = run.judgement.best_kind
+    facts = {
+        "challenger": f"{best}, version {run.versions[best]}",
+        "champion": f"{champion.kind}, version {champion.version}" if champion else "none yet",
+        "training set (DVC)": run.training_set.dvc_hash,
+        "Dagster run": run.dagster_run_id,
+        "decided at": now.isoformat(timespec="seconds"),
+    }
+    held = promotion.held(champion, now) if champion else None
+    if champion is not None:
+        if moved_during(champion, run.started):
+            why = f"champion was moved to version {champion.version} by hand during the training: it stays there"
+            return [stays(best, champion.kind, why, facts=facts)]
+        if held == promotion.HOLD_ALL:
+            until = champion.tags[promotion.HOLD_UNTIL_TAG]
+            why = f"version {champion.version} was put back by a person and stays until {until}"
+            return [stays(best, champion.kind, why, facts=facts)]
+    return gate(
+        best,
+        run.folders,
+        run.judgement.path,
+        run.training_set.path,
+        champion=champion_of(champion) if champion else None,
+        rules=rules_of(settings),
+        reason=reason,
+        held=f"a person chose the champion, until {champion.tags[promotion.HOLD_UNTIL_TAG]}"
+        if champion and held
+        else None,
+        candidates=candidates or max(1, len(set(run.versions) - {BASELINE})),
+        facts=facts,
+    )
+
+
+def champion_of(version: "RegisteredVersion") -> "Champion":
+    """What the tags of the version under `champion` say of its making."""
+    from ml.errors import ConfigurationError
+    from ml.gate_recipe import Recipe
+    from ml.gate_run import Champion
+    from serving import registry_lineage as lineage
+    from serving import registry_promotion as promotion
+
+    tags = version.tags
+    try:
+        recipe = Recipe.from_json(tags[lineage.RECIPE_TAG])
+    except (KeyError, ConfigurationError):
+        recipe = None  # registered by hand, or before recipes were kept: the gate says so and leaves it there
+    newest = tags.get(lineage.NEWEST_TAG)
+    return Champion(
+        recipe,
+        training_set_sha256=tags.get(lineage.SHA256_TAG),
+        newest_ms=int(newest) if newest else None,
+        columns=tags.get(lineage.COLUMNS_TAG),
+        tests=int(tags.get(promotion.TESTS_TAG, 0)),
+        tested_on=tags.get(promotion.TESTED_ON_TAG),
+    )
+
+
+def moved_during(champion: "RegisteredVersion", started: datetime) -> bool:
+    """Whether a person made this version champion after `started`."""
+    from serving import registry_promotion as promotion
+
+    at = champion.tags.get(promotion.AT_TAG)
+    by_person = champion.tags.get(promotion.BY_TAG) in (promotion.HAND, promotion.ROLLBACK)
+    return by_person and at is not None and datetime.fromisoformat(at) >= started.replace(microsecond=0)
+
+
+def _tests(decision: "Decision", run: Run) -> dict[str, str]:
+    """How many challengers the champion has withstood; a repeated test on one training set is none."""
+    from serving import registry_promotion as promotion
+
+    return {
+        promotion.TESTS_TAG: str(decision.attempt),
+        promotion.TESTED_ON_TAG: _sha256(run),
+    }
+
+
+def _tests_withstood(decision: "Decision", champion: "RegisteredVersion | None", run: Run) -> dict[str, str]:
+    """What a new champion inherits: its recipe's tests and a person's hold; another recipe starts anew."""
+    from serving import registry_promotion as promotion
+
+    if champion is None or decision.case != "newer data":
+        return {}
+    names = (promotion.TESTS_TAG, promotion.TESTED_ON_TAG, promotion.HOLD_TAG, promotion.HOLD_UNTIL_TAG)
+    return {name: champion.tags[name] for name in names if name in champion.tags}
+
+
+def _sha256(run: Run) -> str:
+    report = json.loads((run.folders[run.judgement.best_kind] / "report.json").read_text("utf-8"))
+    return str(report["training_set_sha256"])
+
+
+def _write_down(
+    settings: Settings, run: Run, decision: "Decision", champion: "RegisteredVersion | None"
+) -> None:
+    """On the challenger's version: the verdict as tags, the evidence as its description, all of it as files."""
+    from ml.gate_report import brief, describe
+    from serving import registry_promotion as promotion
+
+    tags = {
+        "gate": "promoted" if decision.promote else "not promoted",
+        "gate_case": decision.case,
+        "gate_reason": decision.reason,
+        "gate_against": str(champion.version) if champion else "nobody",
+        "gate_run": run.dagster_run_id,
+    }
+    if decision.evidence is not None:
+        tags["gate_difference"] = f"{decision.evidence.difference:+.6f}"
+        tags["gate_p_value"] = f"{decision.evidence.p_value:.4g}"
+    promotion.note(
+        settings,
+        run.versions[decision.challenger],
+        tags=tags,
+        description=brief(decision),
+        artifacts={
+            "gate/decision.json": json.dumps(decision.as_dict(), indent=2, sort_keys=True, allow_nan=False),
+            "gate/decision.md": describe(decision),
+        },
+    )
+
+
+def _text(decisions: "list[Decision]") -> str:
+    from ml.gate_report import describe
+
+    return "\n\n".join(f"### {decision.challenger}\n\n{describe(decision)}" for decision in decisions)
+
+
+def _decision_file(settings: Settings) -> Path:
+    return settings.home / "models" / DECISION_FILE
+
+
+def _taken(settings: Settings, dagster_run_id: str) -> PromotionDecision | None:
+    """The decision this Dagster run took before it was retried."""
+    try:
+        found = PromotionDecision.model_validate_json(_decision_file(settings).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None  # none yet, or of code that kept it in another form: it is taken anew
+    return found if found.dagster_run_id == dagster_run_id else None
+
+
+def _keep(settings: Settings, decision: PromotionDecision) -> None:
+    path = _decision_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(decision.model_dump_json(indent=2), "utf-8")
+    temporary.replace(path)
+
+
+def observation(promotion: "Promotion") -> dg.AssetObservation:
+    """A promotion that was found to have been made by hand, as Dagster shows it beside the gate's decisions."""
+    return dg.AssetObservation(
+        "promotion_decision",
+        description=promotion.reason,
+        metadata={
+            "by": promotion.by,
+            "champion": f"{promotion.kind}, version {promotion.version}",
+            "champion before": promotion.previous or 0,
+            "seen at": promotion.at,
+        },
+    )
