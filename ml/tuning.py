@@ -69,7 +69,7 @@ def tune(
     code: str = "",
     say: Say = lambda line: None,
     listener: Listener | None = None,
-    max_trials: int = MAX_TRIALS,
+    max_trials: int | None = None,
 ) -> Tuning:
     """Search `kinds` in the order of `SPACES`; `folder` holds the studies. `config` are the present parameters.
 
@@ -89,19 +89,20 @@ def tune(
     studies: list[Study] = []
     with exclusive(folder):
         for place, kind in enumerate(order):
-            space = SPACES[kind].around(config)
-            about = _about(space, config, data.sha256, code)
-            study = Study(folder, about.name, space, seed=config.seed)
+            fixed = _fixed(SPACES[kind], config)
+            name = _name(SPACES[kind], fixed, data.sha256, code)
+            study = Study(folder, name, SPACES[kind].around(config), seed=config.seed)
+            space = study.space
             left = max(0.0, total - sum(earlier.spent() for earlier in studies))
             search = Search(
-                about=about,
+                about=About(name, kind, space, space.present(config), fixed),
                 study=study,
                 config=config,
                 fit=_fit_of(kind, phases, config),
                 judge=Judge.of(phases, config),
                 share=left / (len(order) - place),
                 left=left,
-                max_trials=max_trials,
+                max_trials=MAX_TRIALS if max_trials is None else max_trials,
                 say=say,
                 listener=listener,
             )
@@ -113,20 +114,24 @@ def tune(
     return Tuning(outcomes, config, data.sha256)
 
 
-def _about(space: Space, config: TrainConfig, sha256: str, code: str) -> About:
-    kind = space.kind
+def _fixed(space: Space, config: TrainConfig) -> dict[str, Any]:
+    """The settings that the search does not change but that a trial's value depends on."""
     fixed = space.fixed(config) | {
         "seed": config.seed,
         "test_fraction": config.test_fraction,
         "validation_fraction": config.validation_fraction,
     }
-    if kind != BASELINE:
+    if space.kind != BASELINE:
         fixed["strangers"] = config.popularity.model_dump(mode="json")
-    if kind == HYBRID:
+    if space.kind == HYBRID:
         others = {section(part): getattr(config, section(part)) for part in config.hybrid.parts}
         fixed["of the parts"] = {name: own.model_dump(mode="json") for name, own in others.items()}
-    name = study_name(kind, {"space": space.as_json(), "fixed": fixed, "training set": sha256, "code": code})
-    return About(name, kind, space, space.present(config), fixed)
+    return fixed
+
+
+def _name(declared: Space, fixed: Mapping[str, Any], sha256: str, code: str) -> str:
+    about = {"space": declared.as_json(), "fixed": fixed, "training set": sha256, "code": code}
+    return study_name(declared.kind, about)
 
 
 def _fit_of(kind: str, phases: Phases, config: TrainConfig) -> Fit:

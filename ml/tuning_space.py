@@ -109,15 +109,20 @@ class Space:
 
     def around(self, config: TrainConfig) -> "Space":
         """The space, widened where the present settings lie outside: they are always the first trial."""
-        present = self.present(config)
-        return Space(
-            self.kind,
-            {
-                name: wanted if wanted.holds(present[name]) else wanted.widened(present[name])
-                for name, wanted in self.ranges.items()
-            },
-            self.seeded,
-        )
+        return self.holding(self.present(config))
+
+    def holding(self, values: Mapping[str, Value]) -> "Space":
+        """The space, widened where one of these values lies outside. Raises `ConfigurationError`."""
+        ranges = {
+            name: wanted.widened(values[name])
+            if name in values and not wanted.holds(values[name])
+            else wanted
+            for name, wanted in self.ranges.items()
+        }
+        return Space(self.kind, ranges, self.seeded)
+
+    def bounds(self) -> dict[str, tuple[Value, Value]]:
+        return {name: wanted.bounds() for name, wanted in self.ranges.items()}
 
     def applied(self, config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig:
         """The settings with these values in the kind's section; raises `ConfigurationError`."""

@@ -32,7 +32,7 @@ RANDOM_TRIALS = 6  # before the sampler has enough to model; a budget in minutes
 PRUNE_AFTER_TRIALS, PRUNE_FROM_EPOCH = 3, 2  # the first epoch says more about luck than about parameters
 
 _STEP, _ROUND, _SECONDS, _REASON, _FOUND = "step", "round", "seconds", "reason", "found"
-_ROUNDS = "rounds closed"
+_ROUNDS, _BOUNDS = "rounds closed", "bounds"
 
 
 class TuningBusyError(ModelError):
@@ -83,7 +83,7 @@ class Study:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        self.name, self.space, self.seed = name, space, seed
+        self.name, self.seed = name, seed
         path = folder / f"{name}.journal"
         _drop_half_line(path)
         self._study = optuna.create_study(
@@ -95,6 +95,13 @@ class Study:
                 n_startup_trials=PRUNE_AFTER_TRIALS, n_warmup_steps=PRUNE_FROM_EPOCH
             ),
         )
+        # As wide as it ever was: what once was the present parameters may lie outside what is declared, and a range
+        # that changes makes optuna forget how the fields go together.
+        before = self.remembered(_BOUNDS, {})
+        for end in (0, 1):
+            space = space.holding({name: bounds[end] for name, bounds in before.items()})
+        self.space = space
+        self.remember(_BOUNDS, space.bounds())
         self._distributions = space.distributions()
         for trial in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # killed: drawn again

@@ -148,6 +148,7 @@ def test_a_later_search_goes_on_from_the_winner_and_asks_for_no_second_verdict(
     first = search(data, tmp_path)
     said: list[str] = []
     again = search(data, tmp_path, config=first.config, say=said.append)
+    assert again.outcomes["svd"].about.name == first.outcomes["svd"].about.name
     assert len(again.outcomes["svd"].trials) == 10  # no trial was repeated
     assert again.replaced == []
     assert again.config == first.config
