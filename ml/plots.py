@@ -187,6 +187,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _plain(axes: "Axes") -> None:
+    axes.locator_params(axis="x", nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
 
 

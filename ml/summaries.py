@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from ml.comparison import detectable
 from ml.evaluate import Evaluation, TestUsers
@@ -12,6 +13,9 @@ from ml.ids import MISSING, Ids, lookup
 from ml.metrics import CONFIDENCE, CUTOFFS, PRIMARY, Interval, PerUser, intervals
 from ml.recommender import BASELINE
 from ml.slices import Slice, restricted
+
+FEW_HITS = 10
+"""Users with a hit; under so many the bootstrap has too little to draw from."""
 
 
 def slice_facts(
@@ -42,7 +46,7 @@ def _over_popularity(values: Mapping[str, PerUser], seed: int) -> dict[str, Any]
     differences = {kind: of[PRIMARY] - base for kind, of in sorted(values.items()) if kind != BASELINE}
     found = intervals(differences, seed)
     if not base.any():
-        bound = no_hit_bound(len(base))
+        bound = few_hits_bound(0, len(base), _worth(values, PRIMARY))
         silent = [kind for kind, column in differences.items() if not column.any()]
         found |= {kind: Interval(0.0, -bound, bound) for kind in silent}
     shown = {kind: detectable(column) for kind, column in differences.items() if column.any()}
@@ -62,20 +66,29 @@ def summary(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Int
 
 
 def accuracy(values: Mapping[str, PerUser], seed: int) -> dict[str, dict[str, Interval]]:
-    """`summary` of metrics between 0 and 1. Where nobody has a hit, no resample has one either, and the bootstrap
-    would be certain of 0: the interval then ends at `no_hit_bound`."""
+    """`summary` of metrics that are 0 without a hit. With fewer than `FEW_HITS` users who have one, no resample knows
+    what the next one would be worth (and with none, each would be certain of 0): the interval then ends no lower than
+    `few_hits_bound`."""
     found = summary(values, seed)
     for kind, of in values.items():
         for name, column in of.items():
-            if not column.any():
-                found[kind][name] = Interval(0.0, 0.0, no_hit_bound(len(column)))
+            hits = int(np.count_nonzero(column))
+            if hits < FEW_HITS:
+                bound = few_hits_bound(hits, len(column), _worth(values, name))
+                held = found[kind][name]
+                found[kind][name] = Interval(held.value, held.low, max(held.high, bound))
     return found
 
 
-def no_hit_bound(n: int) -> float:
-    """1 - 0.025^(1/n): the share of users with a hit may still be that high when none of n has one (Clopper and
-    Pearson 1934), and the mean of what is at most 1 for each of them is no higher."""
-    return 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
+def few_hits_bound(hits: int, n: int, worth: float) -> float:
+    """How high the mean may still be when `hits` of n users have a hit worth at most `worth`: that times the upper end
+    of the 95% interval of their share (Clopper and Pearson 1934)."""
+    return worth * float(beta.ppf((1 + CONFIDENCE) / 2, hits + 1, n - hits)) if hits < n else worth
+
+
+def _worth(values: Mapping[str, PerUser], name: str) -> float:
+    """The most that any user got from any of the kinds, 1 where nobody got anything."""
+    return max(float(of[name].max()) for of in values.values()) or 1.0
 
 
 def ceilings(users: TestUsers, video_ids: Ids) -> dict[str, float]:

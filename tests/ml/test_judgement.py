@@ -12,12 +12,12 @@ from ml.evaluate import Evaluation, TestUsers
 from ml.factors import FactorModel
 from ml.ids import lookup
 from ml.judgement import Judgement, judge
-from ml.metrics import Interval
+from ml.metrics import Interval, intervals
 from ml.plots import PICTURES
 from ml.report import verdict
 from ml.slices import Slice
 from ml.split import time_split
-from ml.summaries import slice_facts
+from ml.summaries import accuracy, slice_facts
 from ml.training_set import TrainingSet
 from ml.user_metrics import UserMetrics
 from tests.ml.planted import HIT, catalogue, everybody, taste_videos, tastes, write_folder
@@ -175,11 +175,23 @@ def test_two_models_without_a_hit_are_not_taken_for_equal_for_certain() -> None:
         for kind, values in (("popularity", silent), ("als", silent), ("svd", lucky))
     }
     facts, sliced = slice_facts(found, users, parts, seed=0)
-    bound = 1 - 0.025 ** (1 / 50)
-    assert facts["all"]["over_popularity"]["als"] == Interval(0.0, -bound, bound)
+    bound = 0.5 * (1 - 0.025 ** (1 / 50))  # no hit was worth more than svd's
+    tie = facts["all"]["over_popularity"]["als"]
+    assert (tie.value, tie.low, tie.high) == pytest.approx((0, -bound, bound))
+    assert facts["all"]["metrics"]["als"]["ndcg_at_10"].high == pytest.approx(bound)
+    # one of 50 is 2%, and at most 10.65% (Clopper and Pearson)
+    assert facts["all"]["metrics"]["svd"]["ndcg_at_10"].high == pytest.approx(0.5 * 0.1065, abs=1e-4)
     assert facts["all"]["over_popularity"]["svd"].value == pytest.approx(0.01)
     assert set(facts["all"]["detectable"]) == {"svd"}
     assert sliced["svd"]["all"].tolist() == lucky.tolist()
+
+
+def test_many_hits_leave_the_bootstrap_alone() -> None:
+    column = np.asarray([1.0] * 10 + [0.0] * 90)
+    assert accuracy({"svd": {"x": column}}, seed=0)["svd"] == intervals({"x": column}, seed=0)
+    one_less = np.asarray([1.0] * 9 + [0.0] * 91)
+    assert accuracy({"svd": {"x": one_less}}, seed=0)["svd"]["x"].high == pytest.approx(0.164, abs=1e-3)
+    assert accuracy({"svd": {"x": np.ones(2)}}, seed=0)["svd"]["x"] == Interval(1.0, 1.0, 1.0)
 
 
 def test_the_most_that_a_ranking_could_reach_is_told(judgement: Judgement, out: Path) -> None:
