@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 from ml.config import TrainConfig
 from ml.dataset import Known
@@ -33,7 +32,6 @@ CONFIG = TrainConfig.of(
     }
 )
 SEEDED = ("svd", "als", "two-tower", "hybrid")
-WITHOUT_FOLD_IN = ("svd", "popularity")
 TASTE = taste_videos()
 
 
@@ -57,14 +55,6 @@ def seen() -> dict[str, set[str]]:
 
 def fans() -> list[str]:
     return sorted(user for user in seen() if "fan" in user)
-
-
-def past_of(user: str) -> Past:
-    """What the model was told of this user in training, as a client would tell it."""
-    everything = all_known()
-    rows = everything.interactions.take(everything.interactions.user_ids == user)
-    ages = (everything.as_of_ms - rows.started_at_ms) / 86_400_000
-    return Past(rows.video_ids.tolist(), rows.weights.tolist(), ages.tolist())
 
 
 @pytest.fixture(params=KINDS)
@@ -131,10 +121,20 @@ def test_a_batch_answers_as_one_by_one(model: Recommender) -> None:
         assert [score for _, score in alone] == pytest.approx(of_batch[row, columns].tolist(), abs=1e-5)
 
 
-def test_pasts_in_a_batch_score_as_one_by_one(model: Recommender) -> None:
-    pasts = [past_of("A-fan-1"), Past([]), past_of("B-fan-2"), Past([HIT])]
-    alone = np.concatenate([model.scores_for([past]) for past in pasts])
-    np.testing.assert_allclose(model.scores_for(pasts), alone, atol=1e-5)
+def test_more_users_than_fit_into_a_block_of_scores_get_the_same_lists(
+    model: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = model.recommend(fans(), 5, seen())
+    monkeypatch.setattr("ml.recommender.rows_per_block", lambda n_columns: 7)
+    in_blocks = model.recommend(fans(), 5, seen())
+    assert len(in_blocks) == len(fans())
+    for one, other in zip(at_once, in_blocks, strict=True):
+        assert [score for _, score in one] == pytest.approx([score for _, score in other], abs=1e-5)
+
+
+def test_ids_may_come_as_a_list_or_as_an_array(model: Recommender) -> None:
+    users = ["A-fan-1", "nobody", "B-fan-2"]
+    np.testing.assert_array_equal(model.scores(users), model.scores(np.asarray(users)))
 
 
 def test_a_caller_may_write_into_the_scores(model: Recommender) -> None:
@@ -149,51 +149,9 @@ def test_a_caller_may_write_into_the_scores(model: Recommender) -> None:
         np.testing.assert_array_equal(ask(), before)
 
 
-# --- people the model never saw -------------------------------------------------------------------------------
-
-
 def test_users_of_the_training_set_are_known_to_models_of_users(kind: str, model: Recommender) -> None:
     assert {model.knows(user) for user in seen()} == {kind != "popularity"}
     assert not model.knows("nobody")
-
-
-def test_an_empty_past_is_that_of_a_stranger(model: Recommender) -> None:
-    stranger = model.scores(["nobody"])
-    assert np.isfinite(stranger).all()
-    np.testing.assert_allclose(model.scores_for([Past([])]), stranger, rtol=1e-6)
-
-
-def test_videos_that_the_model_does_not_know_do_not_count(model: Recommender) -> None:
-    stranger = model.scores_for([Past([])])
-    np.testing.assert_allclose(model.scores_for([Past(["unknown", "also"], [3, 1])]), stranger, rtol=1e-6)
-    one, more = Past([HIT], [1], [2]), Past(["unknown", HIT, "x" * 1000], [1, 1, 1], [3, 2, 0])
-    np.testing.assert_allclose(model.scores_for([more]), model.scores_for([one]), atol=1e-6)
-
-
-def test_a_past_without_weight_is_that_of_a_stranger(model: Recommender) -> None:
-    np.testing.assert_allclose(
-        model.scores_for([Past([HIT, "A-01"], [0, 0])]), model.scores_for([Past([])]), rtol=1e-6
-    )
-
-
-def test_a_trained_user_s_own_past_ranks_like_the_trained_user(kind: str, model: Recommender) -> None:
-    if kind in WITHOUT_FOLD_IN:
-        np.testing.assert_array_equal(model.scores_for([past_of("A-fan-1")]), model.scores(["nobody"]))
-        return
-    by_past = model.scores_for([past_of(user) for user in fans()])
-    agreement = [spearmanr(a, b).statistic for a, b in zip(by_past, model.scores(fans()), strict=True)]
-    assert np.mean(agreement) >= 0.8
-
-
-def test_a_stranger_with_a_past_gets_more_of_it(kind: str, model: Recommender) -> None:
-    if kind in WITHOUT_FOLD_IN:
-        return
-    for letter in "AB":
-        watched = [f"{letter}-{n:02d}" for n in range(1, 6)]
-        scores = model.scores_for([Past(watched)])[0]
-        rest = [video for video in TASTE if video not in (*watched, HIT)]
-        best = max(rest, key=lambda video: scores[model.video_ids.searchsorted(video)])
-        assert best[0] == letter
 
 
 # --- similar videos -------------------------------------------------------------------------------------------
