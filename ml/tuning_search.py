@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ml.config import TrainConfig
 from ml.errors import ConfigurationError, DivergedError
+from ml.fitting import Validate
 from ml.metrics import PRIMARY, Interval
 from ml.recommender import Recommender
 from ml.tuning_objective import Fit, Judge, Verdict, compare
@@ -75,6 +76,39 @@ class _OutOfTimeError(Exception):
 
 
 @dataclass
+class _Epochs:
+    """What a fit tells while a trial is under way. Without a `deadline` the trial goes to its end."""
+
+    trial: "optuna.Trial"
+    choose: Validate
+    deadline: float | None
+    _epoch: int = 0
+    _reported: set[int] = field(default_factory=set)
+
+    def progress(self, epoch: int, epochs: int, loss: float) -> None:
+        self._epoch = epoch
+        self._in_time()
+
+    def validate(self, model: Recommender) -> float:
+        """Its value; ends a trial that after this epoch is worse than most were by then. A kind may ask again in the
+        same epoch, to choose something else: that says nothing of the trial."""
+        from optuna.exceptions import TrialPruned
+
+        self._in_time()
+        value = self.choose(model)
+        if self._epoch not in self._reported:
+            self._reported.add(self._epoch)
+            self.trial.report(value, self._epoch)
+            if self.deadline is not None and self.trial.should_prune():
+                raise TrialPruned
+        return value
+
+    def _in_time(self) -> None:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise _OutOfTimeError
+
+
+@dataclass
 class Search:
     """What one kind's search needs; `share` are its seconds in this round, `left` those of all kinds to come."""
 
@@ -123,21 +157,15 @@ class Search:
 
         study, trial = self.study, self.study.ask()
         first = trial.params == self.about.present  # judged to its end, however long that takes
+        epochs = _Epochs(trial, self.judge.choose, None if first else deadline)
         started = time.monotonic()
-
-        def in_time(*_: object) -> None:
-            if not first and time.monotonic() > deadline:
-                raise _OutOfTimeError
 
         def seconds() -> float:
             return time.monotonic() - started
 
         try:
-            fitted = self.fit(
-                self.about.space.applied(self.config, trial.params),
-                progress=in_time,
-                validate=self._validate(trial, in_time, may_prune=not first),
-            )
+            settings = self.about.space.applied(self.config, trial.params)
+            fitted = self.fit(settings, progress=epochs.progress, validate=epochs.validate)
             value = self.judge.choose(fitted.model)
         except TrialPruned:
             record = study.prune(trial, seconds())
@@ -153,26 +181,6 @@ class Search:
         else:
             record = study.complete(trial, value, seconds(), fitted.found)
         self._told(record)
-
-    def _validate(
-        self, trial: "optuna.Trial", in_time: Callable[[], None], *, may_prune: bool
-    ) -> Callable[[Recommender], float]:
-        """What a kind calls after each epoch: so bad a trial as would not have been the better half is ended there."""
-        from optuna.exceptions import TrialPruned
-
-        epoch = 0
-
-        def validate(model: Recommender) -> float:
-            nonlocal epoch
-            in_time()
-            epoch += 1
-            value = self.judge.choose(model)
-            trial.report(value, epoch)
-            if may_prune and trial.should_prune():
-                raise TrialPruned
-            return value
-
-        return validate
 
     def _told(self, record: TrialRecord) -> None:
         best = self.study.best()
@@ -254,5 +262,5 @@ def describe(outcome: Outcome) -> str:
     return (
         f"{kind}: trial {outcome.best.number} "
         f"{'replaces' if outcome.replaced else 'does not replace'} the present parameters: {PRIMARY} {lead}"
-        f" on {verdict.users} users it was not chosen on, fitted {len(verdict.seeds)} times"
+        f" on {verdict.users} users it was not chosen on; fits of each: {len(verdict.seeds)}"
     )

@@ -137,18 +137,25 @@ class Space:
         return {name: {"type": type(it).__name__, **asdict(it)} for name, it in self.ranges.items()}
 
 
-_FADES = "interest in a short video lasts hours to days; under 2 h the counts are noise, 2 weeks is no fading"
 _STEP = "below, the epochs do not suffice; above, training diverges"
 
 # The order is that of the search. What others are made of comes first: popularity is what strangers are served in
-# every other kind's trials, and the hybrid is made of all the others. Dimensions and the number of two-tower epochs
-# (an upper limit, it stops early) are the contract's (R5) and the operator's: they are not looked for.
+# every other kind's trials, and the hybrid is made of the others. What is left alone: dimensions, which are the
+# contract's (R5); numbers of epochs that are upper limits, because training stops early; and what trades quality for
+# memory or time (neighbours kept, history length, negatives), which a search for quality alone would drive up.
 SPACES: dict[str, Space] = {
     space.kind: space
     for space in (
         Space(
             "popularity",
-            {"half_life_days": Real(0.08, 14.0, _FADES, log=True)},
+            {
+                "half_life_days": Real(
+                    1.0,
+                    14.0,
+                    "below a day a slow hour empties the list; two weeks is hardly any fading",
+                    log=True,
+                )
+            },
             seeded=False,
         ),
         Space(
@@ -160,52 +167,71 @@ SPACES: dict[str, Space] = {
                 "regularisation": Real(
                     0.005,
                     0.3,
-                    "0.02 of the contract is for Netflix's 200 ratings a user; here are tens",
+                    "the contract's 0.02 is for users with 200 ratings; here they have tens",
                     log=True,
                 ),
-                "n_epochs": Whole(5, 40, "half to double the contract's 20; every epoch costs the same"),
+                "n_epochs": Whole(5, 40, "a quarter to double of the contract's 20; it does not stop early"),
             },
         ),
         Space(
             "als",
             {
                 "regularisation": Real(
-                    0.01, 100.0, "the useful order differs by data set, so: four", log=True
+                    0.01, 100.0, "the useful order of magnitude differs by data set", log=True
                 ),
                 "alpha": Real(
                     0.5, 50.0, "Hu et al. 2008 use 40 on counts; weights here are at most about 1", log=True
                 ),
-                "n_epochs": Whole(5, 30, "ALS has converged after 10 to 20 sweeps on all published sets"),
+                "n_epochs": Whole(5, 30, "10 to 20 sweeps converge; fewer regularise"),
             },
         ),
         Space(
             "item-item",
             {
                 "regularisation": Real(
-                    5.0, 10_000.0, "Steck 2019: 200 to 1000 on dense sets, more on sparse ones", log=True
+                    20.0,
+                    5_000.0,
+                    "Steck 2019: 200 to 1000 on dense sets, and it grows with the plays",
+                    log=True,
                 ),
-                "neighbours": Whole(
-                    20, 500, "fewer loses co-watches, more costs memory at serving", log=True
+                "dropout": Real(
+                    0.0, 0.6, "EDLAE, Steck 2020: none to beyond the half that is best on his sets"
+                ),
+                "weight_power": Real(0.0, 1.0, "from all watches alike to their weights as they are"),
+                "half_life_videos": Real(
+                    5.0, 300.0, "from the last few videos to whole histories, of 50 and more", log=True
                 ),
             },
+            seeded=False,
+        ),
+        Space(
+            "content",
+            {"half_life_days": Real(1.0, 90.0, "from today's mood to the whole training window", log=True)},
             seeded=False,
         ),
         Space(
             "two-tower",
             {
                 "learning_rate": Real(0.001, 0.02, f"Adam's; {_STEP}", log=True),
-                "temperature": Real(
-                    0.03,
-                    0.3,
-                    "cosines divided by it: below, the softmax sees one negative; above, none",
-                    log=True,
+                "weight_decay": Real(
+                    0.001, 0.5, "of AdamW: from none to speak of to what stops learning", log=True
                 ),
-                "weight_decay": Real(1e-4, 0.1, "of AdamW, whose default is 0.01", log=True),
-                "dropout": Real(0.0, 0.7, "with few videos a user the inputs are soon learnt by heart"),
+                "dropout": Real(0.0, 0.6, "with few videos a user the inputs are soon learnt by heart"),
                 "user_id_dropout": Real(
                     0.5, 1.0, "a user's own vector helps the known only; 1 is no such vector at all"
                 ),
-                "history_half_life_days": Real(0.5, 30.0, "tastes last longer than videos do", log=True),
+                "history_half_life_days": Real(
+                    1.0, 90.0, "from today's mood to the whole training window", log=True
+                ),
+                "popularity_half_life_days": Real(0.5, 8.0, "how fast what is popular changes", log=True),
+            },
+        ),
+        Space(
+            "hybrid",
+            {
+                "regularisation": Real(0.1, 500.0, "from hardly a prior to hardly any learning", log=True),
+                "history_scale": Real(0.5, 50.0, "from one known watch to a whole history", log=True),
+                "new_scale": Real(0.5, 50.0, "from videos nobody met to those that some tens did", log=True),
             },
         ),
     )

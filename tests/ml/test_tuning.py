@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ml import tuning_objective as objective
+from ml.collaborative_config import HybridConfig
 from ml.config import TrainConfig
-from ml.dataset import Interactions
+from ml.dataset import Interactions, Known
 from ml.errors import ConfigurationError, DivergedError
 from ml.fit import fit
 from ml.fitting import Fitted
@@ -114,8 +117,9 @@ def test_nothing_after_the_cut_changes_anything(folder: Path, data: TrainingSet,
 
 
 def test_a_winner_within_noise_replaces_nothing(data: TrainingSet, tmp_path: Path) -> None:
-    """Where the default already suffices the best of some trials leads by luck; the other half of the users knows."""
-    tuning = search(data, tmp_path, config=TrainConfig(), kinds=["popularity"])
+    """Where there is little to find the best of some trials leads by luck; the other half of the users knows."""
+    config = TrainConfig.of({"popularity": {"half_life_days": 14.0}})
+    tuning = search(data, tmp_path, config=config, kinds=["popularity"])
     outcome = tuning.outcomes["popularity"]
     assert outcome.best is not None
     assert outcome.best.params != outcome.about.present
@@ -165,6 +169,27 @@ def test_another_version_of_the_code_starts_anew(data: TrainingSet, tmp_path: Pa
 def test_a_kind_without_a_space_is_refused_by_name(data: TrainingSet, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing to tune in magic"):
         search(data, tmp_path, kinds=["magic"])
+
+
+def test_the_hybrids_parts_are_fitted_once_with_what_was_found_for_them(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[str, float]] = []
+    real = objective.fit
+
+    def counting(kind: str, known: Known, config: TrainConfig, **options: Any) -> Fitted:
+        fitted.append((kind, config.svd.learning_rate))
+        return real(kind, known, config, **options)
+
+    monkeypatch.setattr(objective, "fit", counting)
+    config = POOR.model_copy(update={"hybrid": HybridConfig(parts=("svd", "popularity"))})
+    tuning = search(data, tmp_path, config=config, kinds=["svd", "hybrid"], max_trials=3)
+    found = tuning.outcomes["svd"].params["learning_rate"]
+    assert found != POOR.svd.learning_rate
+    assert [trial[2] for trial in trials(tuning, "hybrid")] == ["complete"] * 3
+    strangers, *parts = fitted[-5:]
+    assert strangers == ("popularity", found)
+    assert parts == [("svd", found), ("popularity", found)] * 2
 
 
 # --- what a trial may do to the search: fits made up -----------------------------------------------------------
@@ -291,9 +316,11 @@ def test_a_hopeless_trial_is_pruned_by_its_epochs_but_never_the_present_paramete
     def epochs(model: object) -> Callable:
         def happen(progress: Callable, validate: Callable) -> None:
             epochs_seen.append(0)
-            for _ in range(5):
+            for epoch in range(1, 6):
                 epochs_seen[-1] += 1
+                progress(epoch, 5, 0.0)
                 validate(model)
+                validate(bad)  # an epoch is judged once, by the model that was validated first
 
         return happen
 
