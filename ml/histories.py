@@ -6,12 +6,21 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import TwoTowerConfig
 from ml.dataset import Encoded
-from ml.fitting import decayed
 from ml.ids import Rows
 
 NO_VIDEO = 0
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class History:
+    """The pasts of n users at a time each, newest first: video row + 1 (0 = none), weight (0 = none) and age in days,
+    all (n, length)."""
+
+    codes: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    ages_days: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,51 +32,50 @@ class Histories:
     a user's past stops. Interactions without weight say nothing and are left out.
     """
 
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int32]
     weights: NDArray[np.float32]
     started_ms: NDArray[np.int64]
     keys: NDArray[np.int64]
     ends_ms: NDArray[np.int64]
     length: int
-    half_life_days: float
 
     @classmethod
-    def of(cls, data: Encoded, config: TwoTowerConfig) -> Self:
+    def of(cls, data: Encoded, length: int) -> Self:
+        """`length` newest interactions are looked at."""
         rows = np.flatnonzero(data.interactions.weights > 0)
         ended, users = data.interactions.ended_at_ms[rows], data.users[rows]
         order = np.lexsort((ended, users))  # stable: rows of one end stay in the order of the file
         ends_ms, ranks = np.unique(ended, return_inverse=True)
         rows = rows[order]
         return cls(
-            codes=data.videos[rows] + 1,
+            codes=(data.videos[rows] + 1).astype(np.int32),
             weights=data.interactions.weights[rows],
             started_ms=data.interactions.started_at_ms[rows],
             keys=(users * (len(ends_ms) + 1) + ranks)[order],
             ends_ms=ends_ms,
-            length=config.history_length,
-            half_life_days=config.history_half_life_days,
+            length=length,
         )
 
-    def before(
-        self, users: Rows, times_ms: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Video-id codes, newest first (0 = none), and weights of each user's past at each time; (n, length) both.
+    def before(self, users: Rows, times_ms: NDArray[np.int64]) -> History:
+        """Each user's past at each time, (len(users), length): only interactions with an end before it count.
 
-        Only interactions with an end before the time count. A weight is the interaction's own times
-        0.5 ** (age / half life), so old interest fades and no user loses it all: the pooled mean uses shares, not
-        sums. Half-watched videos count too, by their small weight: for users with few positives they are most of
+        Half-watched videos are in it too, with their small weight: for users with few positives they are most of
         what is known.
         """
         stops = self._stops(users, np.searchsorted(self.ends_ms, times_ms))
         starts = self._stops(users, np.zeros(len(users), dtype=np.int64))
         places = stops[:, None] - 1 - np.arange(self.length)
         there = places >= starts[:, None]
-        places = np.where(there, places, 0)
         if not len(self.codes):
-            return np.zeros(places.shape, dtype=np.int64), np.zeros(places.shape, dtype=np.float32)
-        fading = decayed(self.started_ms[places], times_ms[:, None], self.half_life_days)
-        codes = np.where(there, self.codes[places], NO_VIDEO)
-        return codes, np.where(there, self.weights[places] * fading, 0).astype(np.float32)
+            nothing = np.zeros(places.shape, dtype=np.float32)
+            return History(nothing.astype(np.int64), nothing, nothing)
+        places = np.where(there, places, 0)
+        ages = (times_ms[:, None] - self.started_ms[places]) / DAY_MS
+        return History(
+            codes=np.where(there, self.codes[places], NO_VIDEO).astype(np.int64),
+            weights=np.where(there, self.weights[places], 0).astype(np.float32),
+            ages_days=np.where(there, ages, 0).astype(np.float32),
+        )
 
     def _stops(self, users: Rows, ends_before: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the first interaction of each user stands whose end has at least this rank."""

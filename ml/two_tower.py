@@ -1,24 +1,34 @@
-"""Training of the two-tower model: sampled softmax over in-batch and uniform negatives."""
+"""The two-tower model: fitted on moments of users, saved as vectors and the towers' arrays."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from ml.config import TwoTowerConfig
+from ml.checkpoint import Checkpoint, fingerprint
 from ml.dataset import Encoded, Known
+from ml.distributed import World
+from ml.errors import TrainingSetError
 from ml.examples import Examples
 from ml.factors import FactorModel
-from ml.features import log_prior, video_codes
-from ml.fitting import Fitted, Progress, Validate, finite
-from ml.towers import TwoTower, choose_device
+from ml.features import ProfileSchema, VideoSchema
+from ml.fitting import Fitted, Progress, Validate
+from ml.ids import MISSING
+from ml.tower_fold_in import TowerFoldIn
+from ml.tower_priors import Snapshots
+from ml.tower_training import KIND, Data, Trainer
+from ml.towers import Past, Sizes, TwoTower, choose_device
+from ml.two_tower_config import TwoTowerConfig
 
 ROWS_AT_ONCE = 4096
+GAINS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+"""Of the log of recent popularity, tried on the validation rows: what was recent in training was so long ago."""
+
+Floats = NDArray[np.float32]
 
 
 def fit(
@@ -29,132 +39,139 @@ def fit(
     progress: Progress | None = None,
     validate: Validate | None = None,
     checkpoint: Path | None = None,
+    content: Floats | None = None,
 ) -> Fitted:
-    """Learn to tell the video a user watched with interest from others, given the user's history.
+    """Learn to tell the videos a user watched next from others, given what was known when they began.
 
-    Each positive is one example, told what was known when it started: the user's history until then and the
-    popularity until then (`ml.examples`). The loss is `sampled_softmax`. The vectors of the model are made of
-    everything known. The curve is the mean loss of each epoch. Raises `EmptyTrainingSetError` without a positive
-    interaction.
+    The loss is `ml.tower_loss.SampledSoftmax`, over moments drawn by `ml.examples`. The model's vectors are made of
+    everything known. The curve is the mean loss of each epoch.
+
+    With `validate` the training stops early and the gain of recent popularity is chosen, both by its value; what was
+    chosen is `Fitted.found`, settings with which another fit needs no validation. With `checkpoint` (a folder) a killed
+    training goes on where it was; on a CPU the result is the same to the last bit. Under torchrun (`ml.distributed`)
+    each process takes its share of every batch. `content` (len(catalogue), d) are vectors of the catalogue's videos,
+    such as `ml.content.embeddings` makes.
+
+    Raises `EmptyTrainingSetError` without a positive interaction, `DivergedError`, and `ModelFilesError` for a
+    checkpoint that is damaged or another's.
     """
-    data = Encoded.of(known.interactions, known.catalogue)
-    examples = Examples.of(data, config)
-    codes, sizes = video_codes(data, known.catalogue)
-    prior = log_prior(data, config.popularity_half_life_days)
+    source = _Source(known, config, content)
     with reproducible(seed, config.threads):
         device = choose_device(config.device)
-        model = TwoTower(len(data.user_ids), sizes, config).to(device)
-        tensors = Tensors(examples, codes, device)
-        curve = _train(model, tensors, config, seed, progress)
-        users, videos = _vectors(model, tensors, data)
-        gain = float(model.gain.detach())
-        state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    return Fitted(
-        FactorModel(
-            kind="two-tower",
-            user_ids=data.user_ids,
-            video_ids=data.video_ids,
-            user_factors=users / np.float32(config.temperature),
-            video_factors=videos,
-            user_bias=np.zeros(len(data.user_ids), dtype=np.float32),
-            video_bias=(gain * prior).astype(np.float32),
-        ),
-        curve,
-        state,
-    )
+        towers = TwoTower(source.sizes, config).to(device)
+        data = Data(source.examples, source.profiles, source.features, device)
+        trainer = Trainer(towers, data, config, seed, World.current())
+        file = Checkpoint(checkpoint, source.fingerprint(seed)) if checkpoint else None
+
+        def value(gain: float | None = config.popularity_gain) -> float:
+            return validate(source.model(data, towers, gain)) if validate else 0.0
+
+        trainer.run(progress, value if validate else None, file)
+        towers.eval()
+        found: dict[str, Any] = {}
+        gain = config.popularity_gain
+        if validate:
+            if gain is None:
+                gain = max(GAINS, key=value) if trainer.world.leads else 0.0
+                gain = trainer.world.told_by_leader(gain)
+            found = {"stop_after": trainer.best["epoch"], "popularity_gain": gain}
+        model = source.model(data, towers, gain)
+        state = _numpy_state(towers)
+    if file and trainer.world.leads:
+        file.remove()
+    return Fitted(model, trainer.curve, state, found)
 
 
-class Tensors:
-    """The examples and the tables of videos on the device; histories are looked up batch by batch."""
+class _Source:
+    """All that is made of the data before training, and what the towers become at its end."""
 
-    def __init__(self, examples: Examples, codes: NDArray[np.int64], device: torch.device) -> None:
-        self.device = device
-        self.examples = examples
-        self.users, self.videos = self.put(examples.users), self.put(examples.videos)
-        self.strength = self.put(examples.strength)
-        self.codes, self.priors = self.put(codes), self.put(examples.priors.table)
-        counts = np.bincount(examples.videos, minlength=len(codes))
-        self.share = self.put((counts / len(examples)).astype(np.float32))
-
-    def put(self, array: NDArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-
-def _train(
-    model: TwoTower, tensors: Tensors, config: TwoTowerConfig, seed: int, progress: Progress | None
-) -> list[float]:
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    draws = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same examples
-    n, m = len(tensors.users), len(tensors.codes)
-    steps = max(1, round(n / config.batch_size))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=config.learning_rate, total_steps=steps * config.epochs
-    )
-    curve: list[float] = []
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        total = 0.0
-        for batch in torch.randperm(n, generator=draws).tensor_split(steps):
-            others = torch.randint(m, (config.uniform_negatives,), generator=draws).to(tensors.device)
-            loss = sampled_softmax(model, tensors, batch, others)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) * len(batch)
-        curve.append(finite("two-tower", epoch, total / n))
-        if progress:
-            progress(epoch, config.epochs, curve[-1])
-    return curve
-
-
-def sampled_softmax(model: TwoTower, tensors: Tensors, batch: Tensor, others: Tensor) -> Tensor:
-    """Cross-entropy of each example's video against the batch's other videos and `others`, weighted by strength.
-
-    A sampled candidate stands for 1/E of its kind, E being how often the sampler is expected to draw it; so log E
-    is taken off its logit (log-Q correction: Yi et al. 2019, "Sampling-bias-corrected neural modeling for large
-    corpus item recommendations"; mixed with uniform negatives: Yang et al. 2020). The candidates come from
-    examples of any time, but in expectation the corrected loss is that of the softmax over the whole catalogue,
-    which does not know when they were played. Candidates that are the example's own video again count as neither
-    right nor wrong.
-    """
-    inputs = tensors.examples.inputs(batch.numpy())
-    rows = batch.to(tensors.device)
-    users, videos = tensors.users[rows], tensors.videos[rows]
-    candidates = torch.cat([videos, others])
-    u = model.user_vectors(users + 1, tensors.put(inputs.history), tensors.put(inputs.weights))
-    v = model.video_vectors(tensors.codes[candidates])
-    prior = tensors.priors[:, candidates][tensors.put(inputs.prior_rows)]
-    expected = len(rows) * tensors.share[candidates] + len(others) / len(tensors.codes)
-    logits = u @ v.T / model.temperature + model.gain * prior - torch.log(expected)
-    labels = torch.arange(len(rows), device=rows.device)
-    again = candidates[None, :] == videos[:, None]
-    again[labels, labels] = False
-    logits = logits.masked_fill(again, float("-inf"))
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    strength = tensors.strength[rows]
-    return (losses * strength).sum() / strength.sum()
-
-
-@torch.inference_mode()
-def _vectors(
-    model: TwoTower, tensors: Tensors, data: Encoded
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Every user's and every video's unit vector, in blocks, from all that is known."""
-    model.eval()
-    after_all = int(data.interactions.ended_at_ms.max()) + 1
-    users = []
-    for rows in torch.arange(len(data.user_ids)).split(ROWS_AT_ONCE):
-        history, weights = tensors.examples.histories.before(rows.numpy(), np.full(len(rows), after_all))
-        users.append(
-            model.user_vectors(
-                (rows + 1).to(tensors.device), tensors.put(history), tensors.put(weights)
-            ).cpu()
+    def __init__(self, known: Known, config: TwoTowerConfig, content: Floats | None) -> None:
+        self.known, self.config = known, config
+        self.data = Encoded.of(known.interactions, known.catalogue)
+        rows = known.catalogue.rows_of(self.data.video_ids)
+        durations_ms = _of_rows(known.catalogue.durations_ms, rows)
+        self.uploaded_ms = _of_rows(known.catalogue.upload_ms, rows)
+        self.examples = Examples.of(self.data, config, durations_ms, self.uploaded_ms)
+        if content is not None and len(content) != len(known.catalogue):
+            raise TrainingSetError(f"content: {len(content)} vectors for {len(known.catalogue)} videos")
+        self.schema = VideoSchema.of(known.catalogue, 0 if content is None else content.shape[1])
+        self.features = self.schema.encode(known.catalogue, self.data.video_ids, content)
+        profiles = ProfileSchema.of(known.people)
+        self.profiles = profiles.encode(known.people, self.data.user_ids)
+        self.sizes = Sizes(
+            users=len(self.data.user_ids),
+            videos=len(self.data.video_ids),
+            video_columns=self.schema.sizes,
+            profile_columns=profiles.sizes,
+            content=self.schema.content_dim,
         )
-    videos = [model.video_vectors(codes).cpu() for codes in tensors.codes.split(ROWS_AT_ONCE)]
-    return torch.cat(users).numpy(), torch.cat(videos).numpy()
+
+    def fingerprint(self, seed: int) -> str:
+        """Of the settings, the data and torch's version."""
+        rows, features = self.data.interactions, self.features
+        arrays = (
+            *(self.data.user_ids, self.data.video_ids, self.data.users, self.data.videos),
+            *(rows.started_at_ms, rows.ended_at_ms, rows.weights, rows.positives),
+            *(features.codes, features.tags, features.content, self.profiles, self.uploaded_ms),
+        )
+        threads = f"{seed} {World.current().size}"
+        return fingerprint((self.config.model_dump_json(), threads, torch.__version__), arrays)
+
+    @torch.inference_mode()
+    def model(self, data: Data, towers: TwoTower, gain: float | None) -> FactorModel:
+        """Every user's and every video's vector, from all that is known."""
+        state = _numpy_state(towers)
+        n_users, n_videos = self.sizes.users, self.sizes.videos
+        users = np.empty((n_users, self.config.dim), dtype=np.float32)
+        videos = np.empty((n_videos, self.config.dim), dtype=np.float32)
+        for rows in _blocks(n_users):
+            users[rows] = towers.user_vectors(self._now(data, rows)).cpu().numpy()
+        for rows in _blocks(n_videos):
+            videos[rows] = towers.video_vectors(data.videos(rows)).cpu().numpy()
+        users *= np.exp(state["log_scale"])
+        return FactorModel(
+            kind=KIND,
+            user_ids=self.data.user_ids,
+            video_ids=self.data.video_ids,
+            user_factors=users,
+            video_factors=videos,
+            user_bias=np.zeros(n_users, dtype=np.float32),
+            video_bias=self._bias(state, gain),
+            fold_in=TowerFoldIn.of(
+                state,
+                self.schema,
+                half_life_days=self.config.history_half_life_days,
+                length=self.config.history_length,
+            ),
+        )
+
+    def _now(self, data: Data, rows: NDArray[np.int64]) -> Past:
+        history = self.examples.histories.before(rows, np.full(len(rows), self.known.as_of_ms))
+        return data.past(rows, history)
+
+    def _bias(self, state: dict[str, NDArray], gain: float | None) -> Floats:
+        """The part of the score that all users share, as learned but for the gain of recent popularity, if given."""
+        now = Snapshots.at(
+            self.data,
+            self.uploaded_ms,
+            np.asarray([self.known.as_of_ms]),
+            self.config.popularity_half_life_days,
+        )
+        gain = float(state["gain"]) if gain is None else gain
+        return (gain * now.priors[0] + state["age"][now.ages[0]] + state["bias"]).astype(np.float32)
+
+
+def _of_rows(column: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(rows == MISSING, -1, column[rows] if len(column) else -1)
+
+
+def _blocks(n: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, n, ROWS_AT_ONCE):
+        yield np.arange(start, min(start + ROWS_AT_ONCE, n))
+
+
+def _numpy_state(towers: TwoTower) -> dict[str, NDArray]:
+    return {name: value.detach().cpu().numpy().copy() for name, value in towers.state_dict().items()}
 
 
 @contextmanager

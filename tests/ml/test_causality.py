@@ -2,22 +2,21 @@
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.config import TwoTowerConfig
 from ml.dataset import Encoded, Interactions
 from ml.examples import Examples
-from ml.features import DAY_MS, DailyPriors, log_prior
 from ml.fitting import decayed
 from ml.histories import Histories
-from ml.towers import TwoTower
+from ml.tower_priors import DAY_MS, Snapshots
+from ml.towers import Past, TwoTower
 from ml.two_tower import fit
-from tests.ml.planted import HOUR_MS, START_MS, VIDEO_MS, catalogue, interactions
+from ml.two_tower_config import TwoTowerConfig
+from tests.ml.planted import HOUR_MS, START_MS, VIDEO_MS, catalogue, interactions, known
 
 VIDEOS = ["a", "b", "c", "d"]
-CONFIG = TwoTowerConfig(history_length=3, history_half_life_days=1, popularity_half_life_days=1)
+CONFIG = TwoTowerConfig(history_length=3, popularity_half_life_days=1, weak_targets=0.5)
 
 Row = tuple[str, str, float, float]
 """User, video, hours since the start, watch ratio (of a minute: 60 an hour, so that plays overlap others)."""
@@ -36,41 +35,50 @@ LATER_ROWS = st.tuples(
     ROWS.map(lambda row: row[3]),
 )
 
-Told = tuple[list[tuple[str, float]], dict[str, float]]
+Told = tuple[list[tuple[str, float, float]], dict[str, float]]
 
 
 def end_h(row: Row) -> float:
     return row[2] + row[3] * VIDEO_MS / HOUR_MS
 
 
+def encoded(rows: list[Row]) -> Encoded:
+    return Encoded.of(interactions(sorted(rows, key=lambda row: row[2])), catalogue(VIDEOS))
+
+
 def told(rows: list[Row], example: Row) -> Told:
-    """What the model is told about an example: (video, weight) of its history, and each video's prior if not 0."""
-    data = Encoded.of(interactions(sorted(rows, key=lambda row: row[2])), catalogue(VIDEOS))
+    """What the model is told at the start of an example: (video, weight, age in days) of its history, and each video's
+    prior if it is not 0, as it was known at the start of the example's day."""
+    data = encoded(rows)
     examples = Examples.of(data, CONFIG)
-    place = _place(data, examples, example)
-    inputs = examples.inputs(np.asarray([place]))
+    batch = examples.batch(np.asarray([_place(data, examples, example)]))
+    past = batch.history
     history = [
-        (str(data.video_ids[code - 1]), float(weight))
-        for code, weight in zip(inputs.history[0], inputs.weights[0], strict=True)
-        if code and weight
+        (str(data.video_ids[code - 1]), float(weight), float(age))
+        for code, weight, age in zip(past.codes[0], past.weights[0], past.ages_days[0], strict=True)
+        if code
     ]
-    return history, _by_video(data, examples.priors.table[inputs.prior_rows[0]])
+    return history, _by_video(data, examples.snapshots.priors[batch.snapshots[0]])
 
 
 def told_before_the_fix(rows: list[Row], example: Row) -> Told:
-    """As the code was: the whole history but for the example's own video, and the popularity at the end."""
-    data = Encoded.of(interactions(sorted(rows, key=lambda row: row[2])), catalogue(VIDEOS))
+    """As the code once was: the whole history but for the example's own video, and the popularity at the end."""
+    data = encoded(rows)
     all_rows = data.interactions
     end = int(all_rows.started_at_ms.max())
     own = np.flatnonzero((all_rows.user_ids == example[0]) & (all_rows.weights > 0))
     newest = own[np.argsort(-all_rows.started_at_ms[own], kind="stable")][: CONFIG.history_length]
-    fading = decayed(all_rows.started_at_ms[newest], end, CONFIG.history_half_life_days)
     history = [
-        (str(all_rows.video_ids[row]), float(all_rows.weights[row] * fade))
-        for row, fade in zip(newest, fading, strict=True)
+        (
+            str(all_rows.video_ids[row]),
+            float(all_rows.weights[row]),
+            float((end - all_rows.started_at_ms[row]) / DAY_MS),
+        )
+        for row in newest
         if all_rows.video_ids[row] != example[1]
     ]
-    return history, _by_video(data, log_prior(data, CONFIG.popularity_half_life_days))
+    at_the_end = Snapshots.at(data, np.full(len(data.video_ids), -1), np.asarray([end + 1]), 1)
+    return history, _by_video(data, at_the_end.priors[0])
 
 
 def _place(data: Encoded, examples: Examples, example: Row) -> int:
@@ -83,6 +91,7 @@ def _by_video(data: Encoded, prior: np.ndarray) -> dict[str, float]:
     return {str(video): float(value) for video, value in zip(data.video_ids, prior, strict=True) if value}
 
 
+@settings(deadline=None)
 @given(st.lists(ROWS, max_size=25), st.lists(LATER_ROWS, max_size=10), ROWS)
 def test_nothing_an_example_is_told_changes_with_what_ended_after_it_started(
     rows: list[Row], later: list[Row], example: Row
@@ -90,21 +99,23 @@ def test_nothing_an_example_is_told_changes_with_what_ended_after_it_started(
     """Rows not known when the example started may be removed, added or replaced by any others: all the same."""
     example = (*example[:3], 1.0)
     time_h = example[2]
-    known = [row for row in rows if end_h(row) < time_h]
+    past = [row for row in rows if end_h(row) < time_h]
     unknown = [row for row in later if end_h(row) >= time_h]
-    expected = told([*known, example], example)
+    expected = told([*past, example], example)
     assert told([*rows, example], example) == expected
-    assert told([*known, example, *unknown], example) == expected
+    assert told([*past, example, *unknown], example) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=25))
 def test_what_examples_are_told_is_what_a_plain_loop_finds(rows: list[Row]) -> None:
-    data = Encoded.of(interactions(sorted(rows, key=lambda row: row[2])), catalogue(VIDEOS))
-    histories, priors = Histories.of(data, CONFIG), DailyPriors.of(data, 1)
+    data = encoded(rows)
     given_rows = data.interactions
+    histories = Histories.of(data, 3)
+    snapshots = Snapshots.of(data, np.full(len(data.video_ids), -1), given_rows.started_at_ms, 1)
     for at in range(len(given_rows)):
         time = int(given_rows.started_at_ms[at])
-        codes, weights = histories.before(data.users[[at]], np.asarray([time]))
+        history = histories.before(data.users[[at]], np.asarray([time]))
         past = [
             row
             for row in range(len(given_rows))
@@ -113,17 +124,36 @@ def test_what_examples_are_told_is_what_a_plain_loop_finds(rows: list[Row]) -> N
             and given_rows.weights[row] > 0
         ]
         newest = sorted(past, key=lambda row: (given_rows.ended_at_ms[row], row), reverse=True)[:3]
-        assert [code for code in codes[0] if code] == [data.videos[row] + 1 for row in newest]
+        n = len(newest)
+        assert [code for code in history.codes[0] if code] == [data.videos[row] + 1 for row in newest]
+        assert history.weights[0].tolist() == [*given_rows.weights[newest].tolist(), *[0] * (3 - n)]
         ages = [(time - given_rows.started_at_ms[row]) / DAY_MS for row in newest]
-        expected = [given_rows.weights[row] * 0.5**age for row, age in zip(newest, ages, strict=True)]
-        np.testing.assert_allclose(weights[0][: len(newest)], expected, rtol=1e-5)
-        assert not weights[0][len(newest) :].any()
-        day = time // DAY_MS * DAY_MS
+        np.testing.assert_allclose(history.ages_days[0][:n], ages, rtol=1e-6)
+        day_ms = time // DAY_MS * DAY_MS
         counts = np.zeros(len(data.video_ids))
-        for row in np.flatnonzero(given_rows.positives & (given_rows.ended_at_ms // DAY_MS < day // DAY_MS)):
-            counts[data.videos[row]] += 0.5 ** ((day - given_rows.started_at_ms[row]) / DAY_MS)
-        (known,) = priors.rows_at(np.asarray([time]))
-        np.testing.assert_allclose(priors.table[known], np.log1p(counts), rtol=1e-5)
+        for row in np.flatnonzero(given_rows.positives & (given_rows.ended_at_ms < day_ms)):
+            counts[data.videos[row]] += decayed(given_rows.started_at_ms[row], day_ms, 1)
+        (newest_snapshot,) = snapshots.rows_at(np.asarray([time]))
+        np.testing.assert_allclose(snapshots.priors[newest_snapshot], np.log1p(counts), rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=25), st.integers(1, 4), st.integers(0, 3))
+def test_the_targets_of_a_moment_start_at_it_or_later_are_the_user_s_and_were_not_met(
+    rows: list[Row], width: int, epoch: int
+) -> None:
+    data = encoded([*rows, ("u", "a", 50.5, 1.0)])
+    given_rows = data.interactions
+    examples = Examples.of(data, CONFIG.model_copy(update={"targets": width}))
+    places = examples.epoch(seed=0, epoch=epoch)
+    batch = examples.batch(places)
+    for place, row in zip(places, range(len(places)), strict=True):
+        asked = [int(v) for v, s in zip(batch.targets[row], batch.strength[row], strict=True) if s]
+        past = set((batch.history.codes[row] - 1).tolist())
+        own = np.flatnonzero((data.users == batch.users[row]) & (given_rows.weights > 0))
+        later = own[given_rows.started_at_ms[own] >= examples.times_ms[place]]
+        assert len(asked) <= width
+        assert set(asked) <= set(data.videos[later].tolist()) - past
 
 
 EXAMPLE = ("u", "b", 50.0, 1.0)
@@ -143,13 +173,27 @@ def test_planted_future_events_are_told_by_the_code_before_and_not_by_this(futur
     assert told(with_it, EXAMPLE) == told(without, EXAMPLE)
     assert told_before_the_fix(with_it, EXAMPLE) != told_before_the_fix(without, EXAMPLE)
     history, prior = told(with_it, EXAMPLE)
-    assert [video for video, _ in history] == ["a"]
+    assert [video for video, _, _ in history] == ["a"]
     assert set(prior) == {"a", "c"}
 
 
-def test_an_example_is_not_in_its_own_history_and_neither_is_an_earlier_play_of_its_video() -> None:
-    history, _ = told([("u", "b", 1.0, 1.0), *PAST, EXAMPLE], EXAMPLE)
-    assert [video for video, _ in history] == ["a"]
+def test_a_video_met_before_is_no_target() -> None:
+    data = encoded([("u", "b", 1.0, 1.0), *PAST, EXAMPLE])
+    examples = Examples.of(data, CONFIG)
+    batch = examples.batch(np.asarray([_place(data, examples, EXAMPLE)]))
+    assert set(batch.history.codes[0].tolist()) == {0, 1, 2}
+    assert not batch.strength.any()
+    assert len(batch.told().users) == 0
+
+
+def test_more_days_than_snapshots_are_told_an_older_one_and_never_a_newer() -> None:
+    rows = interactions([("u", "a", 24.0 * day, 1.0) for day in range(100)])
+    data = Encoded.of(rows, catalogue(VIDEOS))
+    snapshots = Snapshots.of(data, np.full(4, -1), rows.started_at_ms, 1)
+    assert len(snapshots.times_ms) == 32
+    known_at = snapshots.times_ms[snapshots.rows_at(rows.started_at_ms)]
+    assert (known_at <= rows.started_at_ms).all()
+    assert ((rows.started_at_ms - known_at) / DAY_MS).max() < 5
 
 
 def test_the_whole_training_asks_for_histories_of_the_past_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,12 +202,11 @@ def test_the_whole_training_asks_for_histories_of_the_past_only(monkeypatch: pyt
     asked: dict[bool, set[tuple[int, ...]]] = {True: set(), False: set()}
     original = TwoTower.user_vectors
 
-    def listening(
-        self: TwoTower, users: torch.Tensor, history: torch.Tensor, weights: torch.Tensor
-    ) -> torch.Tensor:
-        asked[self.training] |= {tuple(row[row > 0].tolist()) for row in history.masked_fill(weights == 0, 0)}
-        return original(self, users, history, weights)
+    def listening(self: TwoTower, past: Past) -> object:
+        codes = past.codes.masked_fill(past.weights == 0, 0)
+        asked[self.training] |= {tuple(row[row > 0].tolist()) for row in codes}
+        return original(self, past)
 
     monkeypatch.setattr(TwoTower, "user_vectors", listening)
-    fit(rows, catalogue([]), TwoTowerConfig(epochs=2, batch_size=2))
+    fit(known(rows, []), TwoTowerConfig(epochs=20, batch_size=2))
     assert asked == {True: {(), (1,), (2, 1)}, False: {(3, 2, 1)}}

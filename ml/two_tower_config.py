@@ -1,0 +1,89 @@
+"""Hyper-parameters of the two-tower model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ml.config_base import Config
+
+
+class TwoTowerConfig(Config):
+    """The contract's 64-d towers with 128-64 hidden layers (R5) and how they are trained.
+
+    Chosen on KuaiRand-late's validation cut alone (known until 2022-04-27, long views of 04-28 to 04-30; the test rows
+    after that played no part): a wide history table, a high learning rate with weight decay and much more weight for
+    long watches than for others are what counts there. One thread, because two share a step this small badly: on
+    busy cores they spin on each other and take ten times as long.
+    """
+
+    dim: int = Field(default=64, ge=1)
+    hidden: tuple[int, ...] = (128, 64)
+    history_dim: int = Field(
+        default=128, ge=1, description="width of what a watched video says of its watcher"
+    )
+    profile_dim: int = Field(default=16, ge=1)
+    epochs: int = Field(default=12, ge=1, description="of the learning-rate schedule")
+    stop_after: int | None = Field(
+        default=None, ge=1, description="the epoch at which training stops, if earlier"
+    )
+    patience: int = Field(
+        default=3, ge=1, description="epochs without a better validation before it stops early"
+    )
+    batch_size: int = Field(
+        default=512, ge=2, description="moments of users; each has up to `targets` positives"
+    )
+    targets: int = Field(default=50, ge=1, description="next videos that a moment is asked for")
+    learning_rate: float = Field(default=0.004, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    temperature: float = Field(default=0.1, gt=0, description="at the start; then it is learned")
+    history_length: int = Field(default=60, ge=1, description="newest videos a user's vector is pooled from")
+    history_half_life_days: float = Field(default=30.0, gt=0)
+    uniform_negatives: int = Field(
+        default=2048, ge=0, description="drawn from the catalogue, shared by a batch"
+    )
+    whole_catalogue_up_to: int = Field(
+        default=10_000,
+        ge=0,
+        description="catalogues of at most this size are candidates as a whole, none is drawn",
+    )
+    weak_targets: float = Field(
+        default=0.25,
+        ge=0,
+        description="what a watch that is no positive counts as a target, against a positive",
+    )
+    example_half_life_days: float = Field(
+        default=10.0, gt=0, description="a target this much older than the newest counts half"
+    )
+    duration_debiasing: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="0: the weight of a watch alone; 1: its rank among videos as long",
+    )
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="of the pooled history")
+    user_id_dropout: float = Field(
+        default=0.9, ge=0, le=1, description="share of users trained on as strangers"
+    )
+    video_id_dropout: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of videos trained on as new ones, by their features alone",
+    )
+    popularity_half_life_days: float = Field(default=2.0, gt=0)
+    popularity_gain: float | None = Field(
+        default=None,
+        ge=0,
+        description="of the log of recent popularity, when asked; None: found, or as learned",
+    )
+    lazy_rows: int = Field(
+        default=50_000, ge=1, description="tables with more rows are updated only where a batch touches them"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="of the matrix products (autocast); float16 needs a GPU"
+    )
+    checkpoint_every_s: float = Field(
+        default=60.0, ge=0, description="at most this much work is lost; 0: each step"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(default=1, ge=1, description="CPU threads; fixed, because the result depends on it")
