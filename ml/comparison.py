@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import MismatchedHoldoutError, NothingToJudgeError
-from ml.metrics import BLOCK_DRAWS, CHUNK_USERS, PRIMARY, Interval, PerUser, percentiles, resampled_means
+from ml.metrics import (
+    BLOCK_DRAWS,
+    CHUNK_USERS,
+    DECIMALS,
+    PRIMARY,
+    Interval,
+    PerUser,
+    percentiles,
+    resampled_means,
+)
 
 PERMUTATIONS = 9_999
 """With the observed one they are 10,000, so the smallest p-value is 0.0001: 21 pairs of it are still under 0.05."""
@@ -130,7 +139,9 @@ def detectable(differences: NDArray[np.float64]) -> float:
     """The true mean difference that a sample of these per-user differences (n,) would find at 5%, two-sided, four
     times out of five: (1.96 + 0.84) standard errors. 0 for a single user or differences that are all the same."""
     n = len(differences)
-    return float((_Z_TEST + _Z_POWER) * differences.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    if n < 2:
+        return 0.0
+    return round(float((_Z_TEST + _Z_POWER) * differences.std(ddof=1) / np.sqrt(n)), DECIMALS)
 
 
 def _compare(a: NDArray[np.float64], b: NDArray[np.float64], seed: int) -> list[PairedComparison]:
@@ -146,7 +157,7 @@ def _compare(a: NDArray[np.float64], b: NDArray[np.float64], seed: int) -> list[
     centre, low_high = differences.mean(axis=0), percentiles(resampled[:, :m])
     return [
         PairedComparison(
-            difference=Interval(float(centre[i]), float(low_high[0][i]), float(low_high[1][i])),
+            difference=Interval.of(centre[i], low_high[0][i], low_high[1][i]),
             relative=_relative(centre[i], b[:, i].mean(), resampled[:, i], resampled[:, m + i]),
             p_value=float(p_values[i]),
             users=n,
@@ -165,7 +176,7 @@ def _relative(
     if base <= 0 or (bases <= 0).any():
         return None
     low, high = percentiles((differences / bases)[:, None])
-    return Interval(float(difference / base), float(low[0]), float(high[0]))
+    return Interval.of(difference / base, low[0], high[0])
 
 
 _Flips = Iterator[tuple[slice, slice, NDArray[np.uint8]]]

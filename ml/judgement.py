@@ -16,7 +16,7 @@ from ml.files import replaced, write_json
 from ml.ids import Ids
 from ml.lists import Traits, gini, list_metrics
 from ml.metrics import CUTOFFS, PRIMARY, Interval, PerUser, intervals
-from ml.recommender import BASELINE, Recommender
+from ml.recommender import BASELINE
 from ml.saved import load
 from ml.slices import slices_of
 from ml.split import Split, time_split
@@ -175,28 +175,28 @@ def judge(
 
 def _same_holdout(folders: Mapping[str, Path], data: TrainingSet) -> tuple[Split, Ids]:
     """The split and the videos all the models were made with."""
-    models: dict[str, Recommender] = {}
     cuts: dict[str, int] = {}
+    ranked: dict[str, Ids] = {}
+    info: dict[str, Any] = {}
     for kind, folder in folders.items():
         model = load(folder)
         if model.kind != kind:
             raise MismatchedHoldoutError(f"the folder given for {kind} holds a {model.kind} model")
         if model.info.get("training_set_sha256") != data.sha256:
             raise MismatchedHoldoutError(f"{kind} was trained on another training set: train it again")
-        first = next(iter(models.values()), model)
-        if not np.array_equal(model.video_ids, first.video_ids):
-            raise MismatchedHoldoutError(f"{kind} ranks other videos than {first.kind}")
-        models.setdefault("first", model)
-        cuts[kind] = model.info["cut_ms"]
+        cuts[kind], ranked[kind], info = model.info["cut_ms"], model.video_ids, model.info
     if len(set(cuts.values())) > 1:
         raise MismatchedHoldoutError(f"the models were cut at different times: {cuts}")
-    info = models["first"].info
     split = time_split(data.interactions, info["params"]["test_fraction"])
     if split.cut_ms != info["cut_ms"]:
         raise MismatchedHoldoutError(
             f"the models were cut at {info['cut_ms']}, this split is at {split.cut_ms}"
         )
-    return split, models["first"].video_ids
+    first = next(iter(ranked))
+    for kind, video_ids in ranked.items():
+        if not np.array_equal(video_ids, ranked[first]):
+            raise MismatchedHoldoutError(f"{kind} ranks other videos than {first}")
+    return split, ranked[first]
 
 
 def _comparison(primary: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,10 @@ def ranking_metrics(
     return metrics
 
 
+# The last bits of a sum depend on how many threads share it; what is reported does not.
+DECIMALS = 12
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean with its percentile bootstrap interval."""
@@ -61,6 +65,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value: float, low: float, high: float) -> Self:
+        """Rounded to 12 decimals."""
+        return cls(*(round(float(number), DECIMALS) for number in (value, low, high)))
 
     def as_dict(self) -> dict[str, float]:
         return {"value": self.value, "low": self.low, "high": self.high}
@@ -109,16 +118,14 @@ def intervals(per_user: Mapping[Key, NDArray], seed: int) -> dict[Key, Interval]
     values = np.stack([np.asarray(column, dtype=np.float64) for column in per_user.values()], axis=1)
     low, high = percentiles(resampled_means(values, seed))
     centre = values.mean(axis=0)
-    return {
-        name: Interval(float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(per_user)
-    }
+    return {name: Interval.of(centre[i], low[i], high[i]) for i, name in enumerate(per_user)}
 
 
 def root_mean_square(squares: NDArray[np.float64], rows: NDArray[np.int64], seed: int) -> Interval:
     """RMSE with its interval, from each user's sum of squared errors and number of rows, both (n,)."""
     sums = resampled_means(np.stack([squares, rows.astype(np.float64)], axis=1), seed)
     low, high = percentiles(np.sqrt(sums[:, 0] / sums[:, 1]))
-    return Interval(float(np.sqrt(squares.sum() / rows.sum())), float(low), float(high))
+    return Interval.of(np.sqrt(squares.sum() / rows.sum()), float(low), float(high))
 
 
 def catalogue_coverage(recommended: NDArray[np.integer], n_videos: int) -> float:

@@ -187,3 +187,9 @@ def test_rmse_is_over_rows_and_not_over_users() -> None:
 
 def test_coverage_counts_distinct_videos_and_no_padding() -> None:
     assert catalogue_coverage(np.asarray([[0, 1, 2], [2, 1, -1]]), 10) == 0.3
+
+
+def test_an_interval_does_not_tell_how_a_sum_was_split() -> None:
+    sums = [0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1]
+    assert sums[0] != sums[1]
+    assert metrics.Interval.of(sums[0], *sums) == metrics.Interval.of(sums[1], *sums[::-1])
