@@ -34,20 +34,19 @@ def fit(
         raise EmptyTrainingSetError("als: no interaction has a weight")
     confidence.data = 1 + np.float32(config.alpha) * confidence.data
 
-    sweeps = AlternatingLeastSquares(
-        factors=config.n_factors,
-        regularization=config.regularisation,
-        alpha=1.0,  # it is in the confidence, for implicit's own leaves out the 1
-        iterations=config.n_epochs,
-        num_threads=1,
-        random_state=seed,
-    )
-
     def swept(epoch: int, _seconds: float, _loss: float | None) -> None:
         if progress:
             progress(epoch + 1, config.n_epochs, 0.0)
 
     with threadpool_limits(1, "blas"):
+        sweeps = AlternatingLeastSquares(
+            factors=config.n_factors,
+            regularization=config.regularisation,
+            alpha=1.0,  # it is in the confidence, for implicit's own leaves out the 1
+            iterations=config.n_epochs,
+            num_threads=1,
+            random_state=seed,
+        )
         sweeps.fit(confidence, show_progress=False, callback=swept)
         user_factors = sweeps.recalculate_user(np.arange(len(data.user_ids)), confidence)
     video_factors = np.ascontiguousarray(sweeps.item_factors, dtype=np.float32)

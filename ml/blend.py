@@ -127,6 +127,7 @@ class BlendModel(Recommender):
         for name, part in self.parts.items():
             part.save(folder / name)
         return {
+            "parts": list(self.parts),  # their order: sums of floats depend on it
             "weights": dict(self.of_known.weights),
             "stranger_weights": dict(self.of_strangers.weights),
             "history_scale": self.history_scale,
@@ -142,7 +143,7 @@ class BlendModel(Recommender):
             stored = {name: arrays[name] for name in arrays.files}
         return cls(
             kind=about["kind"],
-            parts={name: load(folder / name) for name in about["weights"]},
+            parts={name: load(folder / name) for name in about["parts"]},
             user_ids=stored["user_ids"],
             watches=stored["watches"],
             of_known=Mixture(about["weights"], stored["of_known"], about["of_new"][0]),

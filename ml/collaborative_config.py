@@ -47,7 +47,7 @@ class HybridConfig(Config):
     max_users: int = Field(default=3_000, ge=1, description="a sample of the users, for memory and time")
     regularisation: float = Field(default=5.0, ge=0, description="in users that say the prior is right")
     history_scale: float = Field(
-        default=5.0, gt=0, description="known watches at which half of the weights are those of a stranger"
+        default=2.0, gt=0, description="known watches at which half of the weights are those of a stranger"
     )
     new_scale: float = Field(
         default=5.0, gt=0, description="meetings at which a video is half as new as one nobody has met"

@@ -73,7 +73,7 @@ def regularised_inverse(watched: sparse.csr_matrix, regularisation: float, dropo
     factor, failed = lapack.spotrf(gram, lower=1, overwrite_a=1)
     if not failed:
         factor, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
-    if failed:
+    if failed or not np.isfinite(np.diag(factor)).all():
         raise DivergedError(
             f"item-item: X'X + reg cannot be inverted ({failed}); a larger regularisation may help"
         )

@@ -1,6 +1,5 @@
-"""The hybrid's form: parts made comparable, weighed by how much is known of the user and of the video."""
+"""The blend: scores by hand, strangers, new videos, what is saved."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,165 +16,134 @@ from ml.fold_in import MeanFoldIn
 from ml.recommender import Past
 from ml.saved import load
 
-VIDEOS = np.asarray(["v1", "v2", "v3", "v4"])
-NOTHING = np.zeros(4, dtype=np.float32)
+VIDEOS = np.asarray(["a", "b", "c", "d"])
 
 
-def floats(*values: float) -> np.ndarray:
-    return np.asarray(values, dtype=np.float32)
-
-
-def part(kind: str, factors: np.ndarray, bias: np.ndarray = NOTHING) -> FactorModel:
-    """Ann's scores are the factors and the bias; whose past is v1 as well (it has the only vector of length 1)."""
+def part(kind: str, of_ann: list[float], video_bias: list[float] | None = None) -> FactorModel:
+    """Scores for ann, and of strangers; who is told to have watched `a` is scored as ann."""
     return FactorModel(
         kind=kind,
         user_ids=np.asarray(["ann"]),
         video_ids=VIDEOS,
-        user_factors=floats(1)[None, :],
-        video_factors=factors[:, None],
-        user_bias=floats(0),
-        video_bias=bias,
-        fold_in=MeanFoldIn(half_life_days=7),
+        user_factors=np.asarray([[1]], dtype=np.float32),
+        video_factors=np.asarray(of_ann, dtype=np.float32)[:, None],
+        user_bias=np.zeros(1, dtype=np.float32),
+        video_bias=np.asarray(video_bias or [0, 0, 0, 0], dtype=np.float32),
+        fold_in=MeanFoldIn(1.0),
     )
 
 
-TASTE = part("als", floats(4, 0, 0, 0))
-ABOUT = part("content", floats(0, 0, 3, 3))
-BIAS = floats(0, 0, 0, 0.5)
+def vector(*values: float) -> np.ndarray:
+    return np.asarray(values, dtype=np.float32)
 
-BLEND = BlendModel(
+
+MODEL = BlendModel(
     kind="hybrid",
-    parts={"als": TASTE, "content": ABOUT},
+    parts={"als": part("als", [3, 1, 0, 0]), "content": part("content", [1, 0, 0, 3])},
     user_ids=np.asarray(["ann", "bob"]),
-    watches=floats(6, 0),
-    of_known=Mixture({"als": 2.0, "content": 1.0}, BIAS, of_new=4.0),
-    of_strangers=Mixture({"als": 0.0, "content": 0.0}, floats(3, 2, 1, 0)),
+    watches=vector(6, 2),
+    of_known=Mixture({"als": 2.0, "content": 0.5}, vector(0, 0, 1, 0), of_new=4.0),
+    of_strangers=Mixture({"als": 1.0, "content": 0.0}, vector(0, 3, 2, 1)),
     history_scale=2.0,
-    newness=NOTHING,
+    newness=vector(0, 0, 0, 1),
     content="content",
     info={"made": "by hand"},
 )
 
-# (4, 0, 0, 0) has deviation sqrt(3), so the first is sqrt(3) deviations above the mean, the others below it.
-OF_TASTE = np.log(np.maximum([np.sqrt(3), -1, -1, -1], 0) + 0.1)
-OF_CONTENT = np.log(np.maximum([-1, -1, 1, 1], 0) + 0.1)
+
+def said(*scores: float) -> np.ndarray:
+    """By the definition."""
+    values = np.asarray(scores, dtype=np.float64)
+    return np.log(np.maximum((values - values.mean()) / values.std(), 0) + 0.1)
 
 
-def test_only_what_is_above_a_part_s_own_average_counts() -> None:
-    found = comparable(floats(4, 0, 0, 0)[None, :])
-    np.testing.assert_allclose(found[0], OF_TASTE, rtol=1e-5)
+def test_scores_are_made_comparable_by_what_they_say_above_their_mean() -> None:
+    np.testing.assert_allclose(
+        comparable(np.asarray([[3, 1, 0, 0]], np.float32))[0], said(3, 1, 0, 0), rtol=1e-5
+    )
 
 
 def test_equal_scores_say_nothing() -> None:
-    assert comparable(np.full((2, 3), 7.5, np.float32)).tolist() == [[0, 0, 0]] * 2
+    assert comparable(np.full((1, 3), 7, dtype=np.float32)).tolist() == [[0, 0, 0]]
 
 
-@given(
-    arrays(np.float32, (2, 6), elements=st.integers(-50, 50).map(float)),
-    st.integers(1, 30),
-    st.integers(-30, 30),
+@given(arrays(np.float32, (2, 5), elements=st.integers(-50, 50)), st.floats(0.1, 100), st.floats(-100, 100))
+def test_neither_the_unit_nor_the_zero_of_a_parts_scores_matters(
+    scores: np.ndarray, unit: float, zero: float
+) -> None:
+    moved = (scores * np.float32(unit) + np.float32(zero)).astype(np.float32)
+    np.testing.assert_allclose(comparable(scores.copy()), comparable(moved), atol=2e-2)
+
+
+def test_trust_is_a_half_at_the_scale() -> None:
+    assert trusted(vector(0, 2, 6), 2.0).tolist() == [0, 0.5, 0.75]
+
+
+def test_a_score_mixes_the_weights_of_known_people_and_strangers_by_the_number_of_watches() -> None:
+    """Ann has 6 watches: three quarters are by the weights of the known. Nobody met `d`: content counts 4 more."""
+    als, content = said(3, 1, 0, 0), said(1, 0, 0, 3)
+    as_known = 2 * als + 0.5 * content + vector(0, 0, 1, 0) + vector(0, 0, 0, 4) * content
+    as_stranger = als + vector(0, 3, 2, 1)
+    np.testing.assert_allclose(MODEL.scores(["ann"])[0], 0.75 * as_known + 0.25 * as_stranger, rtol=1e-4)
+
+
+def test_strangers_get_their_own_bias_and_what_parts_say_of_strangers() -> None:
+    assert MODEL.scores(["zoe"]).tolist() == [[0, 3, 2, 1]]
+    assert MODEL.scores_for([Past([])]).tolist() == [[0, 3, 2, 1]]
+    assert (MODEL.knows("ann"), MODEL.knows("zoe")) == (True, False)
+
+
+def test_somebody_known_of_whom_the_parts_know_nothing_gets_the_biases_mixed() -> None:
+    assert MODEL.scores(["bob"]).tolist() == [[0, 1.5, 1.5, 0.5]]
+
+
+def test_a_past_counts_by_its_length() -> None:
+    past = Past(["a"] * 6)
+    expected = [MODEL.parts[name].scores_for([past])[0] for name in ("als", "content")]
+    als, content = (said(*scores.tolist()) for scores in expected)
+    as_known = 2 * als + 0.5 * content + vector(0, 0, 1, 0) + vector(0, 0, 0, 4) * content
+    np.testing.assert_allclose(
+        MODEL.scores_for([past])[0], 0.75 * as_known + 0.25 * (als + vector(0, 3, 2, 1)), rtol=1e-4
+    )
+
+
+def test_no_users_get_no_scores() -> None:
+    assert MODEL.scores([]).shape == MODEL.scores_for([]).shape == (0, 4)
+
+
+def test_similar_videos_are_what_the_parts_say_by_their_weights() -> None:
+    """Cosines of one factor are 1, of nothing are unknown: als likens b to a, content d to a."""
+    assert MODEL.similar("a", 5) == [("b", 0.0), ("d", 0.0)]
+
+
+def test_a_saved_blend_answers_the_same(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "hybrid")
+    read = load(tmp_path / "hybrid")
+    assert isinstance(read, BlendModel)
+    assert (read.kind, read.info, read.content) == ("hybrid", {"made": "by hand"}, "content")
+    for users in (["ann", "bob", "zoe"], []):
+        np.testing.assert_array_equal(read.scores(users), MODEL.scores(users))
+    assert read.similar("a", 5) == MODEL.similar("a", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("of_known", Mixture({"als": 1.0}, vector(0, 0, 0, 0)), r"weights: of \['als'\]"),
+        ("of_strangers", Mixture({"als": 1.0, "content": 1.0}, vector(0)), "video_bias: float32"),
+        ("newness", vector(1), r"newness: float32 \(1,\), must be float32 \(4,\)"),
+        ("watches", vector(1), "watches: float32"),
+        ("content", "svd", "content: svd is none of the parts"),
+        ("parts", {}, "parts: a blend needs at least one"),
+        ("user_ids", np.asarray(["bob", "ann"]), "user_ids: must be distinct strings in sorted order"),
+    ],
 )
-def test_neither_the_unit_nor_the_zero_of_a_part_matters(scores: np.ndarray, scale: int, shift: int) -> None:
-    other = (scores * np.float32(scale) + np.float32(shift)).astype(np.float32)
-    np.testing.assert_allclose(comparable(scores.copy()), comparable(other), atol=1e-3)
+def test_a_blend_that_could_not_answer_cannot_be_made(name: str, value: object, message: str) -> None:
+    with pytest.raises(ModelFilesError, match=message):
+        replace(MODEL, **{name: value})  # type: ignore[arg-type]
 
 
-def test_half_is_trusted_at_the_scale() -> None:
-    assert trusted(floats(0, 5, 15), 5.0).tolist() == [0, 0.5, 0.75]
-
-
-def test_a_score_is_a_mixture_by_how_much_the_user_watched() -> None:
-    """Ann watched 6, so t = 6 / (6 + 2)."""
-    known = 2 * OF_TASTE + OF_CONTENT + BIAS
-    strangers = np.asarray([3, 2, 1, 0])
-    np.testing.assert_allclose(BLEND.scores(["ann"])[0], 0.75 * known + 0.25 * strangers, rtol=1e-5)
-
-
-def test_whose_watches_are_none_gets_what_strangers_get() -> None:
-    assert BLEND.scores(["bob", "zoe"]).tolist() == [[3, 2, 1, 0]] * 2
-    assert BLEND.scores_for([Past([])]).tolist() == [[3, 2, 1, 0]]
-
-
-def test_content_counts_more_for_a_new_video() -> None:
-    newer = replace(BLEND, newness=floats(0, 0, 1, 0.5))
-    more = 0.75 * 4 * newer.newness * OF_CONTENT
-    np.testing.assert_allclose(newer.scores(["ann"]), BLEND.scores(["ann"]) + more, rtol=1e-5)
-
-
-def test_a_past_is_told_to_every_part() -> None:
-    """v1's vector in the model of tastes is (4): its direction is ann's."""
-    past = Past(["v1"] * 6)
-    known = 2 * OF_TASTE + BIAS  # the other part has no vector for v1, so all its scores are equal
-    expected = 0.75 * known + 0.25 * np.asarray([3, 2, 1, 0])
-    np.testing.assert_allclose(BLEND.scores_for([past])[0], expected, rtol=1e-5)
-
-
-def test_videos_that_nobody_knows_are_no_watches() -> None:
-    np.testing.assert_array_equal(
-        BLEND.scores_for([Past(["v1", "unknown", "unknown"])]), BLEND.scores_for([Past(["v1"])])
-    )
-
-
-def test_a_user_that_any_watch_is_known_of_is_known() -> None:
-    assert [BLEND.knows(user) for user in ("ann", "bob", "zoe")] == [True, True, False]
-
-
-def test_similar_videos_are_the_weighted_mean_of_those_of_the_parts() -> None:
-    tastes = replace(TASTE, video_factors=np.asarray([[1, 0], [1, 1], [0, 1], [0, 0]], np.float32),
-                     user_factors=np.zeros((1, 2), np.float32))  # fmt: skip
-    about = replace(ABOUT, video_factors=np.asarray([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32),
-                    user_factors=np.zeros((1, 2), np.float32))  # fmt: skip
-    model = replace(BLEND, parts={"als": tastes, "content": about})
-    found = model.similar("v1", 9)  # tastes: v2 .71 and v3 0, about: v3 .71 and v2 0, each between 0 and 1
-    assert found == [("v2", pytest.approx(2.0)), ("v3", pytest.approx(1.0))]
-
-
-def test_a_blend_is_saved_with_its_parts(tmp_path: Path) -> None:
-    BLEND.save(tmp_path / "m")
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [
-        "als", "arrays.npz", "content", "model.json",
-    ]  # fmt: skip
-    loaded = load(tmp_path / "m")
-    assert isinstance(loaded, BlendModel)
-    assert (loaded.of_known.weights, loaded.history_scale, loaded.info) == (
-        BLEND.of_known.weights,
-        BLEND.history_scale,
-        BLEND.info,
-    )
-    np.testing.assert_array_equal(loaded.scores(["ann", "bob"]), BLEND.scores(["ann", "bob"]))
-
-
-def test_the_order_of_the_parts_does_not_matter_to_the_last_bit(tmp_path: Path) -> None:
-    other = part("popularity", floats(0, 0, 0, 0), floats(0.3, 0.7, 0.1, 0.9))
-    mixture = Mixture({"popularity": 0.3, "content": 0.7, "als": 1.1}, BIAS)
-    model = replace(
-        BLEND, parts={"popularity": other, "content": ABOUT, "als": TASTE}, of_known=mixture, of_strangers=mixture
-    )  # fmt: skip
-    model.save(tmp_path / "m")
-    np.testing.assert_array_equal(load(tmp_path / "m").scores(["ann", "zoe"]), model.scores(["ann", "zoe"]))
-
-
-def test_a_blend_of_what_cannot_be_blended_is_refused() -> None:
-    others = replace(ABOUT, video_ids=np.asarray(["v1", "v2", "v3", "v9"]))
-    with pytest.raises(ModelFilesError, match="parts: content ranks other videos than the others"):
-        replace(BLEND, parts={"als": TASTE, "content": others})
-    with pytest.raises(ModelFilesError, match=r"weights: of \['als', 'content'\], the parts are \['als'\]"):
-        replace(BLEND, parts={"als": TASTE})
-    with pytest.raises(ModelFilesError, match="parts"):
-        replace(BLEND, parts={})
-    with pytest.raises(ModelFilesError, match=r"watches: float32 \(1,\), must be float32 \(2,\)"):
-        replace(BLEND, watches=floats(1))
-    with pytest.raises(ModelFilesError, match="newness: holds a value that is not finite"):
-        replace(BLEND, newness=floats(0, np.nan, 0, 0))
-    with pytest.raises(ModelFilesError, match="content: nobody is none of the parts"):
-        replace(BLEND, content="nobody")
-
-
-@pytest.mark.parametrize("name", ["weights", "stranger_weights"])
-def test_a_part_without_a_weight_is_refused(name: str, tmp_path: Path) -> None:
-    BLEND.save(tmp_path / "m")
-    about = json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))
-    del about[name]["als"]
-    (tmp_path / "m" / "model.json").write_text(json.dumps(about), "utf-8")
-    with pytest.raises(ModelFilesError, match="weights: of"):
-        load(tmp_path / "m")
+def test_parts_that_rank_other_videos_cannot_be_blended() -> None:
+    other = replace(part("als", [0, 0, 0, 0]), video_ids=np.asarray(["a", "b", "c", "e"]))
+    with pytest.raises(ModelFilesError, match="als ranks other videos than the others"):
+        replace(MODEL, parts={"content": MODEL.parts["content"], "als": other})
