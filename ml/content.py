@@ -36,10 +36,16 @@ def fit(
     if not len(interactions):
         raise EmptyTrainingSetError("content: there are no interactions")
     data = Encoded.of(interactions, known.catalogue)
-    encoder = ContentEncoder.fit(known.catalogue, config, text_encoder or text_encoder_of(config))
-    vectors = _in_order(encoder.encode(known.catalogue), known.catalogue, data.video_ids)
     fading = decayed(interactions.started_at_ms, known.as_of_ms, config.half_life_days)
     strength = (interactions.weights * fading).astype(np.float32)
+    plays = np.bincount(data.videos, interactions.weights, len(data.video_ids)).astype(np.float64)
+    encoder = ContentEncoder.fit(
+        known.catalogue,
+        config,
+        text_encoder or text_encoder_of(config),
+        plays[lookup(data.video_ids, known.catalogue.video_ids)],
+    )
+    vectors = _in_order(encoder.encode(known.catalogue), known.catalogue, data.video_ids)
     shape = (len(data.user_ids), len(data.video_ids))
     history = sparse.csr_matrix((strength, (data.users, data.videos)), shape=shape)
     if progress:

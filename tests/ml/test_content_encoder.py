@@ -103,6 +103,14 @@ def test_the_largest_entry_of_a_component_is_positive() -> None:
     assert (projection[np.abs(projection).argmax(axis=0), np.arange(3)] > 0).all()
 
 
+def test_the_centre_is_the_mean_of_all_videos_and_of_all_plays() -> None:
+    plays = np.asarray([3.0, 0, 0, 0, 0, 1])
+    for given_plays, counts in ((None, [1] * 6), (plays, [4, 1, 1, 1, 1, 2])):
+        encoder = ContentEncoder.fit(FACTS, ContentConfig(dim=4), plays=given_plays)
+        expected = np.average(encoder._uncentred(FACTS, np.arange(6)), axis=0, weights=counts)
+        np.testing.assert_allclose(encoder.centre, expected, atol=1e-6)
+
+
 def test_a_long_description_does_not_drown_the_creator() -> None:
     filler = " ".join(f"word{n}" for n in range(200))
     facts = Catalogue.of(
