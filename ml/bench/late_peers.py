@@ -30,8 +30,8 @@ def implicit_als(known: Known) -> Recommender:
     from threadpoolctl import threadpool_limits
 
     data, watched = _watched(known)
-    als = AlternatingLeastSquares(64, regularization=1.0, alpha=5.0, num_threads=1, random_state=0)
     with threadpool_limits(1, "blas"):
+        als = AlternatingLeastSquares(64, regularization=1.0, alpha=5.0, num_threads=1, random_state=0)
         als.fit(watched, show_progress=False)
     return FactorModel(
         kind="implicit-als",
