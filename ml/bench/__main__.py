@@ -79,7 +79,8 @@ def _data(given: Path | None) -> Path | None:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    widths = [max(len(row[column]) for row in [*rows, ("", "target", "seen", True)]) for column in range(3)]
+    titles = ("", "target", "seen")
+    widths = [max(len(str(row[column])) for row in [*rows, titles]) for column in range(3)]
     print(f"  {'':{widths[0]}}  {'target':{widths[1]}}  {'seen':{widths[2]}}")
     for what, target, seen, met in rows:
         print(

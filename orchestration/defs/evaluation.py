@@ -11,7 +11,8 @@ from orchestration.records import Judgement, RegisteredModels, TrainedModel, Tra
 from orchestration.registration import choose_champion, register_all
 from orchestration.resources import Stores
 
-SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "mrr_at_10", "coverage_at_10", "rmse")
+SHOWN = ("ndcg_at_10", "recall_at_20", "precision_at_10", "mrr_at_10", "coverage_at_10", "novelty_at_10", "rmse")
+PICTURES = ("judgement", "differences", "slices", "trade_offs")
 
 
 @dg.asset(
@@ -51,14 +52,14 @@ def model_evaluation(
         record,
         metadata={
             "better kind": judgement.better,
-            "lead in NDCG@10": describe_lead(judgement),
+            "verdict": describe_lead(judgement),
             "test users": judgement.users,
             "of them new": judgement.new_users,
             "metrics": markdown_table(
                 [{"kind": kind, **{name: m.get(name, "") for name in SHOWN}} for kind, m in metrics.items()]
             ),
-            "plot": picture(out / "judgement.png"),
-            "judgement": MetadataValue.path(str(out / "judgement.json")),
+            **{name.replace("_", "-"): picture(out / f"{name}.png") for name in PICTURES},
+            "report": MetadataValue.path(str(out / "report.html")),
         },
     )
 
