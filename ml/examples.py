@@ -89,7 +89,7 @@ class Examples:
             times_ms=times_ms,
             strength=strength[kept],
             starts=np.searchsorted(data.users[kept], np.arange(len(data.user_ids) + 1)),
-            histories=Histories.of(data, config.history_length),
+            histories=Histories.of(data, config.history_length, config.history_min_weight),
             snapshots=Snapshots.of(data, uploaded_ms, times_ms, config.popularity_half_life_days),
             width=config.targets,
         )

@@ -40,9 +40,10 @@ class Histories:
     length: int
 
     @classmethod
-    def of(cls, data: Encoded, length: int) -> Self:
-        """`length` newest interactions are looked at."""
-        rows = np.flatnonzero(data.interactions.weights > 0)
+    def of(cls, data: Encoded, length: int, min_weight: float = 0.0) -> Self:
+        """`length` newest interactions are looked at, those of less than `min_weight` or of none being left out."""
+        weights = data.interactions.weights
+        rows = np.flatnonzero((weights > 0) & (weights >= min_weight))
         ended, users = data.interactions.ended_at_ms[rows], data.users[rows]
         order = np.lexsort((ended, users))  # stable: rows of one end stay in the order of the file
         ends_ms, ranks = np.unique(ended, return_inverse=True)

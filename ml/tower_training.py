@@ -95,7 +95,6 @@ class Trainer:
     total: float = 0.0
     curve: list[float] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
-    loading_s: float = 0.0
 
     def __post_init__(self) -> None:
         config = self.config
@@ -104,7 +103,7 @@ class Trainer:
         self.loss = self.world.wrapped(SampledSoftmax(self.towers))
         self.sampler = Sampler.of(self.data.examples, config, self.seed)
         self.scaler = torch.amp.GradScaler(self.data.device.type, enabled=config.precision == "float16")
-        self.optimisers = _optimisers(self.towers, config)
+        self.optimisers = optimisers(self.towers, config)
         moments = len(self.data.examples)
         self.steps = max(round(moments / config.batch_size), min(MIN_STEPS, moments))
 
@@ -152,9 +151,7 @@ class Trainer:
 
     def take_step(self, places: NDArray[np.int64]) -> tuple[float, int]:
         """One step on these moments of all processes together; the loss of this process's share, and their number."""
-        started = time.perf_counter()
-        inputs = self._load(places)
-        self.loading_s += time.perf_counter() - started
+        inputs = self.load(places)
         rate = self.config.learning_rate * rate_at(
             (self.epoch * self.steps + self.step) / (self.config.epochs * self.steps)
         )
@@ -170,7 +167,8 @@ class Trainer:
         self.scaler.update()
         return float(loss.detach()), len(places)
 
-    def _load(self, places: NDArray[np.int64]) -> Inputs:
+    def load(self, places: NDArray[np.int64]) -> Inputs:
+        """The inputs of this process's share of a batch."""
         targets = self.data.examples.targets_from(places)
         candidates = self.sampler.draw(targets[0][targets[1] > 0], self.epoch, self.step)
         return self.data.inputs(self.world.share(places), targets, candidates)
@@ -211,7 +209,7 @@ class Trainer:
         self.curve, self.best = list(state["curve"]), state["best"]
 
 
-def _optimisers(towers: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
+def optimisers(towers: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
     """AdamW, without decay for biases and scalars; Adam for the rows that a batch touches of the large tables."""
     lazy = [
         table.weight for table in towers.modules() if isinstance(table, torch.nn.Embedding) and table.sparse

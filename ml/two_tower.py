@@ -55,11 +55,11 @@ def fit(
     Raises `EmptyTrainingSetError` without a positive interaction, `DivergedError`, and `ModelFilesError` for a
     checkpoint that is damaged or another's.
     """
-    source = _Source(known, config, content)
+    source = Prepared(known, config, content)
     with reproducible(seed, config.threads):
         device = choose_device(config.device)
         towers = TwoTower(source.sizes, config).to(device)
-        data = Data(source.examples, source.profiles, source.features, device)
+        data = source.data_on(device)
         trainer = Trainer(towers, data, config, seed, World.current())
         file = Checkpoint(checkpoint, source.fingerprint(seed)) if checkpoint else None
 
@@ -82,10 +82,10 @@ def fit(
     return Fitted(model, trainer.curve, state, found)
 
 
-class _Source:
+class Prepared:
     """All that is made of the data before training, and what the towers become at its end."""
 
-    def __init__(self, known: Known, config: TwoTowerConfig, content: Floats | None) -> None:
+    def __init__(self, known: Known, config: TwoTowerConfig, content: Floats | None = None) -> None:
         self.known, self.config = known, config
         self.data = Encoded.of(known.interactions, known.catalogue)
         rows = known.catalogue.rows_of(self.data.video_ids)
@@ -105,6 +105,10 @@ class _Source:
             profile_columns=profiles.sizes,
             content=self.schema.content_dim,
         )
+
+    def data_on(self, device: torch.device) -> Data:
+        """What batches are made of."""
+        return Data(self.examples, self.profiles, self.features, device)
 
     def fingerprint(self, seed: int) -> str:
         """Of the settings, the data and torch's version."""

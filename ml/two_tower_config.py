@@ -37,6 +37,9 @@ class TwoTowerConfig(Config):
     weight_decay: float = Field(default=0.1, ge=0)
     temperature: float = Field(default=0.1, gt=0, description="at the start; then it is learned")
     history_length: int = Field(default=60, ge=1, description="newest videos a user's vector is pooled from")
+    history_min_weight: float = Field(
+        default=0.15, ge=0, description="a watch of less interest says nothing of the user"
+    )
     history_half_life_days: float = Field(default=30.0, gt=0)
     uniform_negatives: int = Field(
         default=2048, ge=0, description="drawn from the catalogue, shared by a batch"

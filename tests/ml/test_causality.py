@@ -16,7 +16,7 @@ from ml.two_tower_config import TwoTowerConfig
 from tests.ml.planted import HOUR_MS, START_MS, VIDEO_MS, catalogue, interactions, known
 
 VIDEOS = ["a", "b", "c", "d"]
-CONFIG = TwoTowerConfig(history_length=3, popularity_half_life_days=1, weak_targets=0.5)
+CONFIG = TwoTowerConfig(history_length=3, history_min_weight=0, popularity_half_life_days=1, weak_targets=0.5)
 
 Row = tuple[str, str, float, float]
 """User, video, hours since the start, watch ratio (of a minute: 60 an hour, so that plays overlap others)."""
