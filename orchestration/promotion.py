@@ -97,7 +97,7 @@ def decide_and_promote(
             run.versions[last.challenger],
             reason=last.reason,
             expected=champion.version if champion else None,
-            tags=_tests_withstood(last, champion, run),
+            tags=_inherited(decisions, champion, run),
             now=now,
         )
     elif champion is not None and decisions[0].attempt:
@@ -211,14 +211,15 @@ def _tests(decision: "Decision", run: Run) -> dict[str, str]:
     }
 
 
-def _tests_withstood(decision: "Decision", champion: "RegisteredVersion | None", run: Run) -> dict[str, str]:
-    """What a new champion inherits: its recipe's tests and a person's hold; another recipe starts anew."""
+def _inherited(decisions: "list[Decision]", champion: "RegisteredVersion | None", run: Run) -> dict[str, str]:
+    """What a renewed champion takes over: its recipe's tests and a person's hold. Another recipe starts anew."""
     from serving import registry_promotion as promotion
 
-    if champion is None or decision.case != "newer data":
+    if champion is None or decisions[-1].case != "newer data":
         return {}
     names = (promotion.TESTS_TAG, promotion.TESTED_ON_TAG, promotion.HOLD_TAG, promotion.HOLD_UNTIL_TAG)
-    return {name: champion.tags[name] for name in names if name in champion.tags}
+    inherited = {name: champion.tags[name] for name in names if name in champion.tags}
+    return inherited | (_tests(decisions[0], run) if decisions[0].attempt else {})
 
 
 def _sha256(run: Run) -> str:

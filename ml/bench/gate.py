@@ -12,10 +12,10 @@ from ml.gate_evidence import level, seed_noise
 from ml.metrics import PRIMARY, PerUser
 from ml.simulation import Platform, noise_for_gain, per_user_metrics, ranker, simulate_platform
 
-PLATFORMS = 10
+PLATFORMS = 4
 PAIRS = 200
-GAINS = (0.01, 0.02, 0.03, 0.05)
 TARGET_GAIN = 0.03
+GAINS = (0.01, 0.02, TARGET_GAIN, 0.05)
 MAX_FALSE, MIN_FOUND = 0.05, 0.80
 
 # Trainings that the noise between seeds is estimated from, on a platform that no pair is drawn from.
@@ -43,9 +43,16 @@ def measure(
     """
     rules = Rules(precision_floor=0.0, other_noise=noise_between_seeds(users))
     worlds = [simulate_platform(users, seed=_FIRST_PLATFORM + _SPACING * i) for i in range(platforms)]
+    places = [worlds[pair % platforms] for pair in range(pairs)]
+    champions = [_contestant(world, world.tastes.noise, 2 * pair) for pair, world in enumerate(places)]
     found: dict[str, Any] = {}
-    for gain in (0.0, *gains):
-        decisions = [_decision(worlds[pair % platforms], gain, pair, rules) for pair in range(pairs)]
+    for gain in sorted({0.0, *gains}, key=lambda gain: (gain not in (0, TARGET_GAIN), gain)):
+        decisions = [
+            decide(
+                _contestant(world, noise_for_gain(world, gain), 2 * pair + 1), champions[pair], rules=rules
+            )
+            for pair, world in enumerate(places)
+        ]
         name = "same" if gain == 0 else f"{gain:.0%}"
         found[name] = _summary(decisions)
         say(f"{name}: {json.dumps(found[name])}")
@@ -76,12 +83,6 @@ def noise_between_seeds(users: int = 15_600) -> float:
         for seed in range(NOISE_FITS)
     ]
     return seed_noise(fits)
-
-
-def _decision(world: Platform, gain: float, pair: int, rules: Rules) -> Decision:
-    champion = _contestant(world, world.tastes.noise, 2 * pair)
-    challenger = _contestant(world, noise_for_gain(world, gain), 2 * pair + 1)
-    return decide(challenger, champion, rules=rules)
 
 
 def _contestant(world: Platform, noise: float, seed: int) -> Contestant:
