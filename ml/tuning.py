@@ -23,7 +23,9 @@ from ml.tuning_search import About, Listener, Outcome, Say, Search, verdict_json
 from ml.tuning_space import SPACES, Space
 from ml.tuning_study import Study, exclusive, study_name
 
-MAX_TRIALS = 200  # of one study: a kind that fits in milliseconds has long been exhausted by then
+TRIALS_PER_FIELD = (
+    25  # at most: a kind that fits in a second is exhausted by then, and only its luck would grow
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def tune(
                 judge=Judge.of(phases, config),
                 share=left / (len(order) - place),
                 left=left,
-                max_trials=MAX_TRIALS if max_trials is None else max_trials,
+                max_trials=max_trials or TRIALS_PER_FIELD * len(space.ranges),
                 say=say,
                 listener=listener,
             )

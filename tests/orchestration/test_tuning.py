@@ -75,7 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     settings = settings_at(
         tmp_path / "home", mlflow_tracking_uri_override=f"http://127.0.0.1:{free_ports(1)[0]}"
     )
-    monkeypatch.setattr("ml.tuning.MAX_TRIALS", 6)
+    monkeypatch.setattr("ml.tuning.TRIALS_PER_FIELD", 2)
     visible = "!/parameters\n!/parameters.dvc\n"
     monkeypatch.setattr(data_versions, "_HOME_IGNORE", data_versions._HOME_IGNORE + visible)
     settings.home.mkdir()
@@ -181,8 +181,8 @@ def test_parameters_that_nobody_beats_keep_their_version(place: Place) -> None:
 def test_the_first_tuning_leaves_a_file_even_if_it_finds_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.tuning.MAX_TRIALS", 1)
     place.parameters.unlink()
+    monkeypatch.setattr("ml.tuning_search.CONFIRM_SHARE", 1.0)  # no time for any but the present parameters
     materialization(place.tune())
     assert load(place.parameters) == {}
     assert place.parameters.is_file()
