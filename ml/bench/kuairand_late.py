@@ -86,11 +86,12 @@ def rows(figures: Figures) -> list[tuple[str, str, str, bool]]:
     ]
     popularity = figures["figures"].get("popular, last six days") or figures["figures"].get("popularity")
     if popularity:
-        for who in ("new_users", "new_videos"):
-            floor, seen = popularity[who]["recall_at_20"], mine[who]["recall_at_20"]
+        # A video that few have met is in nobody's first twenty, so there is nothing to compare before the hundredth.
+        for who, metric in (("new_users", "recall_at_20"), ("new_videos", "recall_at_100")):
+            floor, seen = popularity[who][metric], mine[who][metric]
             told.append(
                 (
-                    f"KuaiRand-late, hybrid, recall@20, {who}",
+                    f"KuaiRand-late, hybrid, {metric.replace('_at_', '@')}, {who.replace('_', ' ')}",
                     f"> {floor:.4f} (popular)",
                     f"{seen:.4f}",
                     seen > floor,

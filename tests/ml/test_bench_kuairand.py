@@ -128,20 +128,22 @@ def test_peers_rank_the_whole_catalogue(tables: Tables, name: str) -> None:
 
 def test_another_data_set_is_refused(tables: Tables, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kuairand_late.Tables, "read", lambda _: tables)
-    with pytest.raises(ValueError, match="must be {'pairs': 41189"):
+    with pytest.raises(ValueError, match=r"must be \{'pairs': 41189"):
         measure(tmp_path)
 
 
 def test_rows_say_what_was_wanted_and_seen() -> None:
-    new = {"recall_at_20": 0.1}
-    hybrid = {"recall_at_20": 0.22, "ndcg_at_10": 0.08, "new_users": {"recall_at_20": 0.2}, "new_videos": new}
-    popular = {"new_users": new, "new_videos": new}
-    told = rows({"figures": {"hybrid": hybrid, "popularity": popular}})
-    assert told == [
+    of_users = {"recall_at_20": 0.1}
+    hybrid = {"recall_at_20": 0.22, "ndcg_at_10": 0.08, "new_users": {"recall_at_20": 0.2}}
+    figures = {
+        "hybrid": {**hybrid, "new_videos": {"recall_at_100": 0.0}},
+        "popularity": {"new_users": of_users, "new_videos": {"recall_at_100": 0.0}},
+    }
+    assert rows({"figures": figures}) == [
         ("KuaiRand-late, hybrid, recall@20", "0.215", "0.2200", True),
         ("KuaiRand-late, hybrid, NDCG@10", "0.088", "0.0800", False),
-        ("KuaiRand-late, hybrid, recall@20, new_users", "> 0.1000 (popular)", "0.2000", True),
-        ("KuaiRand-late, hybrid, recall@20, new_videos", "> 0.1000 (popular)", "0.1000", False),
+        ("KuaiRand-late, hybrid, recall@20, new users", "> 0.1000 (popular)", "0.2000", True),
+        ("KuaiRand-late, hybrid, recall@100, new videos", "> 0.0000 (popular)", "0.0000", False),
     ]
 
 
