@@ -1,14 +1,19 @@
 """The tuning asset on planted data: what it writes to disk, DVC, MLflow and the log, and what it never does."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from mlflow import MlflowClient
 
+from ml import tuning_objective as objective
+from ml.fitting import Fitted
 from ml.tuning_parameters import load, save
 from orchestration.defs.tuning import TUNING, tuned_parameters, tuning_job
 from orchestration.io_managers import RecordIOManager
@@ -167,6 +172,38 @@ def test_without_mlflow_the_search_goes_on_and_is_logged_the_next_time(
     children = client.search_runs([experiment.experiment_id], "tags.trial != ''")
     mine = [run for run in children if run.data.tags["study"] in logged(place, second)]
     assert sorted(run.data.tags["trial"] for run in mine) == list("012345")
+
+
+def test_a_run_that_is_terminated_goes_on_with_the_next(
+    place: Place,
+    mlflow_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, fits = objective.fit, []
+
+    def terminated(kind: str, *arguments: Any, **options: Any) -> Fitted:
+        fits.append(kind)
+        if fits.count("svd") == 3:
+            os.kill(os.getpid(), signal.SIGINT)  # what Dagster makes of a SIGTERM, too
+        return real(kind, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objective, "fit", terminated)
+        assert not place.tune(mlflow_tracking_uri_override=mlflow_uri).success
+    assert load(place.parameters) == POOR
+
+    result = place.tune(mlflow_tracking_uri_override=mlflow_uri)
+    materialization(result)
+    assert "svd: goes on after 3 trials" in logged(place, result)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("tuning")
+    assert experiment is not None
+    [study] = client.search_runs([experiment.experiment_id], f"tags.dagster_run_id = '{result.run_id}'")
+    children = client.search_runs(
+        [experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'"
+    )
+    states = {run.data.tags["trial"]: run.data.tags["state"] for run in children}
+    assert states == {"2": "interrupted", **dict.fromkeys("013456", "complete")}
 
 
 def test_parameters_that_nobody_beats_keep_their_version(place: Place) -> None:
