@@ -83,8 +83,9 @@ def assemble(
 
 
 def _watches(known: Known) -> tuple[Ids, NDArray[np.float32]]:
-    """Everybody with an interaction, and how many each has."""
-    user_ids, counts = np.unique(known.interactions.user_ids, return_counts=True)
+    """Everybody with an interaction that has a weight, and how many each has."""
+    rows = known.interactions
+    user_ids, counts = np.unique(rows.user_ids[rows.weights > 0], return_counts=True)
     return user_ids, counts.astype(np.float32)
 
 
