@@ -82,7 +82,8 @@ class BlendModel(Recommender):
         return self._blended(lambda part: part.scores(user_ids), watches)
 
     def scores_for(self, pasts: Sequence[Past]) -> Scores:
-        watches = np.asarray([len(past.video_ids) for past in pasts], dtype=np.float32)
+        known = [(lookup(self.video_ids, p.video_ids) != MISSING) & (p.arrays()[0] > 0) for p in pasts]
+        watches = np.asarray([of_past.sum() for of_past in known], dtype=np.float32)
         return self._blended(lambda part: part.scores_for(pasts), watches)
 
     def similarities(self, row: int) -> Scores:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.dataset import Catalogue, People
 from ml.ids import MISSING, Ids, lookup
+
+if TYPE_CHECKING:  # it reads parquet files, which who only asks a model need not be able to
+    from ml.dataset import Catalogue, People
 
 UNKNOWN = 0  # code of every feature that stands for "not known", or not known when the model was trained
 
@@ -41,7 +43,7 @@ class VideoSchema:
     content_dim: int = 0
 
     @classmethod
-    def of(cls, catalogue: Catalogue, content_dim: int = 0) -> Self:
+    def of(cls, catalogue: "Catalogue", content_dim: int = 0) -> Self:
         tags = [tag for of_video in catalogue.tags for tag in of_video[:MAX_TAGS]]
         return cls(
             creators=_names(catalogue.creator_ids),
@@ -58,7 +60,7 @@ class VideoSchema:
         return (*(len(names) + 1 for names in vocabularies), len(DURATION_EDGES_S) + 2, len(self.tags) + 1)
 
     def encode(
-        self, catalogue: Catalogue, video_ids: Ids, content: NDArray[np.float32] | None = None
+        self, catalogue: "Catalogue", video_ids: Ids, content: NDArray[np.float32] | None = None
     ) -> VideoFeatures:
         """The features of each of `video_ids`, nothing being known of those that are not in the catalogue.
 
@@ -78,7 +80,7 @@ class VideoSchema:
             vectors[known] = content[found]
         return VideoFeatures(codes, self._tag_codes(catalogue, known, found, len(video_ids)), vectors)
 
-    def _tag_codes(self, catalogue: Catalogue, known: NDArray, found: NDArray, n: int) -> NDArray[np.int64]:
+    def _tag_codes(self, catalogue: "Catalogue", known: NDArray, found: NDArray, n: int) -> NDArray[np.int64]:
         codes = np.zeros((n, MAX_TAGS), dtype=np.int64)
         lists = [catalogue.tags[row][:MAX_TAGS] for row in found]
         counts = np.fromiter(map(len, lists), np.int64, len(lists))
@@ -107,7 +109,7 @@ class ProfileSchema:
     device_types: Ids
 
     @classmethod
-    def of(cls, people: People) -> Self:
+    def of(cls, people: "People") -> Self:
         columns = (people.genders, people.languages, people.regions, people.device_types)
         return cls(*map(_names, columns))
 
@@ -117,7 +119,7 @@ class ProfileSchema:
         named = (self.genders, self.languages, self.regions, self.device_types)
         return (len(AGE_EDGES_YEARS) + 2, *(len(names) + 1 for names in named))
 
-    def encode(self, people: People, user_ids: Ids) -> NDArray[np.int64]:
+    def encode(self, people: "People", user_ids: Ids) -> NDArray[np.int64]:
         """Codes (len(user_ids), 5) of each user's profile, all 0 for those without one."""
         rows = people.rows_of(user_ids)
         known = np.flatnonzero(rows != MISSING)

@@ -61,13 +61,14 @@ class NeighbourModel(Recommender):
         for place, past in enumerate(pasts):
             rows = lookup(self.video_ids, past.video_ids)
             weights, _ = past.arrays()
-            later = np.arange(len(rows))[::-1]
-            fading = np.exp2(-later / self.half_life_videos) if self.half_life_videos else np.ones(len(rows))
             known = (rows != MISSING) & (weights > 0)
-            if known.any():
-                counts = weights[known] ** np.float32(self.weight_power) * fading[known]
+            rows, weights = rows[known], weights[known]
+            if len(rows):
+                later = np.arange(len(rows))[::-1]
+                fading = np.exp2(-later / self.half_life_videos) if self.half_life_videos else 1
+                counts = weights ** np.float32(self.weight_power) * fading
                 largest = np.zeros(len(self.video_ids), dtype=np.float32)
-                np.maximum.at(largest, rows[known], counts.astype(np.float32))
+                np.maximum.at(largest, rows, counts.astype(np.float32))
                 watched = np.flatnonzero(largest)
                 scores[place] += largest[watched] @ self.weights[watched]
         return scores

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config_base import Config
 from ml.content_config import PopularityConfig
 from ml.dataset import Encoded, Known
 from ml.errors import EmptyTrainingSetError
@@ -13,7 +12,7 @@ from ml.fitting import Fitted, Progress, decayed
 
 def fit(
     known: Known,
-    config: Config,
+    config: PopularityConfig,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -25,16 +24,15 @@ def fit(
     forgets all at once. The model knows no user: `knows` is False for everyone and all get
     the same scores. Raises `EmptyTrainingSetError`.
     """
-    settings = PopularityConfig.model_validate(config.model_dump())
     interactions = known.interactions
     if not len(interactions):
         raise EmptyTrainingSetError("popularity: there are no interactions")
     data = Encoded.of(interactions, known.catalogue)
-    plays = _plays(data, settings.half_life_days)
+    plays = _plays(data, config.half_life_days)
     scores = plays
-    if settings.trend:
-        recent = _plays(data, settings.trend_half_life_days)
-        scores = plays * lift(recent, plays, settings.smoothing) ** settings.trend
+    if config.trend:
+        recent = _plays(data, config.trend_half_life_days)
+        scores = plays * lift(recent, plays, config.smoothing) ** config.trend
     if progress:
         progress(1, 1, 0.0)
     model = FactorModel(

@@ -1,5 +1,6 @@
 """What every saved model can be asked, whatever fitted it. Needs only numpy (and scipy for sparse forms)."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ class Recommender(ABC):
         """Write `model.json` and the arrays; whole or not at all, replacing what was there. Nothing is pickled."""
         with replaced(Path(directory)) as fresh:
             about = {"format": FORMAT, "form": self.form, "kind": self.kind, "info": self.info}
-            write_json(fresh / ABOUT_FILE, {**about, **self.write(fresh)})
+            own = self.write(fresh)
+            write_json(fresh / ABOUT_FILE, {**about, **own, "sha256": digests(fresh)})
 
     def _blocks(self, user_ids: Sequence[str] | Ids) -> Iterator[Sequence[str] | Ids]:
         step = rows_per_block(len(self.video_ids))
@@ -144,6 +146,11 @@ class Recommender(ABC):
                 list(zip(self.video_ids[of_user[kept]].tolist(), points[kept].tolist(), strict=True))
             )
         return lists
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of arrays in the folder itself (a blend's parts have their own)."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.npz"))}
 
 
 def check_ids(**ids: Ids) -> None:

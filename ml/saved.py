@@ -1,5 +1,6 @@
 """Reads a saved model back, whatever its form."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -13,8 +14,13 @@ def load(directory: Path) -> Recommender:
     directory = Path(directory)
     try:
         about = json.loads((directory / ABOUT_FILE).read_text("utf-8"))
+        if not isinstance(about, dict):
+            raise ModelFilesError(f"{directory}: {ABOUT_FILE} describes no model")
         if about.get("format") != FORMAT:
             raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
+        for name, digest in about["sha256"].items():
+            if hashlib.sha256((directory / name).read_bytes()).hexdigest() != digest:
+                raise ModelFilesError(f"{directory}: {name} is not the file that was saved")
         return _form(about["form"]).read(directory, about)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ModelFilesError(f"{directory}: not a saved model ({error})") from error

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.dataset import Catalogue
 from ml.errors import ModelFilesError
 from ml.factors import FactorModel
 from ml.features import UNKNOWN, VideoFeatures, VideoSchema, restored_schema
 from ml.ids import MISSING, Ids, lookup, vocabulary
 from ml.tower_arrays import Floats, Layers, unit
+
+if TYPE_CHECKING:
+    from ml.dataset import Catalogue
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class VideoTower:
         return cls.of(arrays, restored_schema(settings, arrays))
 
 
-def with_new_videos(model: FactorModel, catalogue: Catalogue, content: Floats | None = None) -> FactorModel:
+def with_new_videos(model: FactorModel, catalogue: "Catalogue", content: Floats | None = None) -> FactorModel:
     """The two-tower model with the videos of this catalogue that it lacks as further candidates, nothing fitted again.
 
     A new video is as popular as one nobody has watched. `content` (len(catalogue), content_dim) are the vectors of the

@@ -68,9 +68,8 @@ def hybrid_model(
     als_model: TrainedModel,
     item_item_model: TrainedModel,
     content_model: TrainedModel,
-    popularity_model: TrainedModel,
     two_tower_model: TrainedModel,
 ) -> dg.Output[TrainedModel]:
     """The others blended, with recency; the weights are learned on the newest rows before the cut."""
-    parts = (als_model, item_item_model, content_model, popularity_model, two_tower_model)
+    parts = (als_model, item_item_model, content_model, two_tower_model)
     return train_model(context, stores.settings, "hybrid", training_set, parts)
