@@ -1,5 +1,7 @@
 """Implicit ALS: its users against the normal equations, its seed, the tastes it finds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another() -> None:
     assert not np.array_equal(once.video_factors, other.video_factors)
 
 
-def test_tastes_are_found_and_saved(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_tastes_are_found_and_saved(tmp_path: Path) -> None:
     """Watches that were broken off count too, by their weight: most of the confidence must not come from them."""
     rows = tastes()
     model = fitted(ALSConfig(n_factors=4, regularisation=10.0, alpha=20.0))

@@ -1,5 +1,8 @@
 """EASE: its closed form against the definition, what is kept of it, whom it scores."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,12 +15,12 @@ from ml.item_item import ROWS_AT_ONCE, fit, largest_weights, most_watched, regul
 from ml.neighbours import NeighbourModel
 from ml.recommender import Past
 from ml.saved import load
-from tests.ml.planted import interactions, known, tastes
+from tests.ml.planted import Row, interactions, known, tastes
 
 PLAIN = ItemItemConfig(regularisation=2.0, dropout=0.0, weight_power=0.0, half_life_videos=1e9)
 
 
-def model_of(rows: list[tuple[str, str, float, float]], config: ItemItemConfig = PLAIN) -> NeighbourModel:
+def model_of(rows: Sequence[Row], config: ItemItemConfig = PLAIN) -> NeighbourModel:
     model = fit(known(rows, ["a", "b", "c", "d"]), config).model
     assert isinstance(model, NeighbourModel)
     return model
@@ -110,7 +113,7 @@ def test_the_most_watched_are_counted_by_watchers_and_never_unwatched() -> None:
     assert most_watched(X, 4).tolist() == [0, 2, 3]
 
 
-def test_tastes_are_found(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_tastes_are_found(tmp_path: Path) -> None:
     rows = tastes()
     model = fit(known(rows), ItemItemConfig(regularisation=5.0, weight_power=1.0)).model
     fans = [user for user in model.user_ids.tolist() if "fan" in user]
