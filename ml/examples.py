@@ -90,7 +90,7 @@ class Examples:
             strength=strength[kept],
             starts=np.searchsorted(data.users[kept], np.arange(len(data.user_ids) + 1)),
             histories=Histories.of(data, config.history_length, config.history_min_weight),
-            snapshots=Snapshots.of(data, uploaded_ms, times_ms, config.popularity_half_life_days),
+            snapshots=Snapshots.of(uploaded_ms, times_ms),
             width=config.targets,
         )
 
@@ -113,7 +113,7 @@ class Examples:
         users, times_ms = self.users[places], self.times_ms[places]
         history = self.histories.before(users, times_ms)
         targets, strength = self.targets_from(places)
-        offsets = np.arange(len(places))[:, None] * (self.snapshots.priors.shape[1] + 1)
+        offsets = np.arange(len(places))[:, None] * (self.snapshots.ages.shape[1] + 1)
         keys = (
             np.sort(history.codes, axis=1) + offsets
         ).ravel()  # ascending: one row of the batch after the other

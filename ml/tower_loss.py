@@ -37,7 +37,7 @@ class Sampler:
 
     @classmethod
     def of(cls, examples: Examples, config: TwoTowerConfig, seed: int) -> "Sampler":
-        n = examples.snapshots.priors.shape[1]
+        n = examples.snapshots.ages.shape[1]
         share = np.bincount(examples.videos, minlength=n) / len(examples.videos)
         return cls(share, config.uniform_negatives, n <= config.whole_catalogue_up_to, seed)
 
@@ -58,16 +58,15 @@ class Sampler:
 class Inputs(NamedTuple):
     """A batch on the device: who asks, the candidates, and what is right.
 
-    `priors` and `ages` (s, c) are those of the candidates at each snapshot, `snapshots` (n,) the row that an example is
-    told; `targets` (n, k) are columns of the candidates, with `strength`; `total` is the strength of all processes'
-    examples together.
+    `ages` (s, c) are those of the candidates at each snapshot, `snapshots` (n,) the row that an example is told;
+    `targets` (n, k) are columns of the candidates, with `strength`; `total` is the strength of all processes' examples
+    together.
     """
 
     past: Past
     videos: Videos
     rows: Tensor
     log_chance: Tensor
-    priors: Tensor
     ages: Tensor
     snapshots: Tensor
     targets: Tensor
@@ -100,7 +99,7 @@ class SampledSoftmax(nn.Module):
         """(n, c), less the log chance of each candidate."""
         towers = self.towers
         u, v = towers.user_vectors(inputs.past), towers.video_vectors(inputs.videos)
-        shared = towers.gain * inputs.priors + towers.age[inputs.ages] + towers.bias[inputs.rows]
+        shared = towers.age[inputs.ages] + towers.bias[inputs.rows]
         logits = (u * towers.log_scale.exp()) @ v.T
         logits = logits.float() + (shared - inputs.log_chance)[inputs.snapshots]
         return logits.masked_fill(self._met(inputs), float("-inf"))

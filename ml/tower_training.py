@@ -72,7 +72,6 @@ class Data:
             videos=self.videos(candidates.rows),
             rows=self.put(candidates.rows),
             log_chance=self.put(candidates.log_chance),
-            priors=self.put(snapshots.priors[:, candidates.rows]),
             ages=self.put(snapshots.ages[:, candidates.rows].astype(np.int64)),
             snapshots=self.put(batch.snapshots),
             targets=self.put(columns_of(batch, candidates)),

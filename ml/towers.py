@@ -73,10 +73,9 @@ class TwoTower(nn.Module):
     Videos are read from the past in a table of their own (`history`), wider than the vectors: what a watched video
     says of its watcher is more than what makes it fit another one.
 
-    `bias` is a video's popularity over the training, so that the vectors need not say it: as directions they cannot.
-    `gain` times the prior (log of the recent popularity at the time of asking) and `age` are the other parts of the
-    score that all users share. A user of whom nothing was known has the learned vector `no_history` instead of a
-    pooled one.
+    `bias` is a video's popularity over the training, the newest targets counting most, and `age` that of videos as old
+    at the time of asking (of those not uploaded yet: none); so the vectors need not say it, which as directions they
+    cannot. A user of whom nothing was known has the learned vector `no_history` instead of a pooled one.
     """
 
     def __init__(self, sizes: Sizes, config: TwoTowerConfig) -> None:
@@ -97,7 +96,6 @@ class TwoTower(nn.Module):
         self.content = nn.Linear(sizes.content, dim, bias=False) if sizes.content else None
         self.video_tower = Tower(dim, config.hidden, dim)
         self.bias = nn.Parameter(torch.zeros(sizes.videos))
-        self.gain = nn.Parameter(torch.tensor(0.5))
         self.age = nn.Parameter(torch.zeros(VIDEO_AGES))
         self.log_scale = nn.Parameter(torch.tensor(1 / config.temperature).log())
 

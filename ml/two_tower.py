@@ -19,7 +19,7 @@ from ml.features import ProfileSchema, VideoSchema
 from ml.fitting import Fitted, Progress, Validate
 from ml.ids import MISSING
 from ml.tower_fold_in import TowerFoldIn
-from ml.tower_priors import Snapshots
+from ml.tower_priors import log_prior, video_ages
 from ml.tower_training import KIND, Data, Trainer
 from ml.towers import Past, Sizes, TwoTower, choose_device
 from ml.two_tower_config import TwoTowerConfig
@@ -63,7 +63,7 @@ def fit(
         trainer = Trainer(towers, data, config, seed, World.current())
         file = Checkpoint(checkpoint, source.fingerprint(seed)) if checkpoint else None
 
-        def value(gain: float | None = config.popularity_gain) -> float:
+        def value(gain: float = config.popularity_gain) -> float:
             return validate(source.model(data, towers, gain)) if validate else 0.0
 
         trainer.run(progress, value if validate else None, file)
@@ -71,9 +71,7 @@ def fit(
         found: dict[str, Any] = {}
         gain = config.popularity_gain
         if validate:
-            if gain is None:
-                gain = max(GAINS, key=value) if trainer.world.leads else 0.0
-                gain = trainer.world.told_by_leader(gain)
+            gain = trainer.world.told_by_leader(max(GAINS, key=value) if trainer.world.leads else 0.0)
             found = {"stop_after": trainer.best["epoch"], "popularity_gain": gain}
         model = source.model(data, towers, gain)
         state = _numpy_state(towers)
@@ -122,7 +120,7 @@ class Prepared:
         return fingerprint((self.config.model_dump_json(), threads, torch.__version__), arrays)
 
     @torch.inference_mode()
-    def model(self, data: Data, towers: TwoTower, gain: float | None) -> FactorModel:
+    def model(self, data: Data, towers: TwoTower, gain: float) -> FactorModel:
         """Every user's and every video's vector, from all that is known."""
         state = _numpy_state(towers)
         n_users, n_videos = self.sizes.users, self.sizes.videos
@@ -153,16 +151,12 @@ class Prepared:
         history = self.examples.histories.before(rows, np.full(len(rows), self.known.as_of_ms))
         return data.past(rows, history)
 
-    def _bias(self, state: dict[str, NDArray], gain: float | None) -> Floats:
-        """The part of the score that all users share, as learned but for the gain of recent popularity, if given."""
-        now = Snapshots.at(
-            self.data,
-            self.uploaded_ms,
-            np.asarray([self.known.as_of_ms]),
-            self.config.popularity_half_life_days,
-        )
-        gain = float(state["gain"]) if gain is None else gain
-        return (gain * now.priors[0] + state["age"][now.ages[0]] + state["bias"]).astype(np.float32)
+    def _bias(self, state: dict[str, NDArray], gain: float) -> Floats:
+        """The part of the score that all users share: as learned, and recent popularity."""
+        now_ms = self.known.as_of_ms
+        recent = log_prior(self.data, now_ms, self.config.popularity_half_life_days)
+        ages = video_ages(self.uploaded_ms, np.asarray([now_ms]))[0]
+        return (state["bias"] + state["age"][ages] + gain * recent).astype(np.float32)
 
 
 def _of_rows(column: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:

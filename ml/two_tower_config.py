@@ -73,11 +73,9 @@ class TwoTowerConfig(Config):
         le=1,
         description="share of videos trained on as new ones, by their features alone",
     )
-    popularity_half_life_days: float = Field(default=2.0, gt=0)
-    popularity_gain: float | None = Field(
-        default=None,
-        ge=0,
-        description="of the log of recent popularity, when asked; None: found, or as learned",
+    popularity_half_life_days: float = Field(default=1.0, gt=0)
+    popularity_gain: float = Field(
+        default=0.5, ge=0, description="of the log of recent popularity, when asked; found by validation"
     )
     lazy_rows: int = Field(
         default=50_000, ge=1, description="tables with more rows are updated only where a batch touches them"

@@ -114,7 +114,7 @@ def large(users: int, videos: int, rows_per_user: int) -> Figures:
         for batch in batches:
             trainer.take_step(batch)
         trained = time.perf_counter()
-        model = prepared.model(data, trainer.towers.eval(), None)
+        model = prepared.model(data, trainer.towers.eval(), 0.5)
     return {
         "users": len(model.user_ids),
         "videos": len(model.video_ids),
@@ -162,6 +162,8 @@ def _like(inputs: Any, videos: int) -> Any:
     """The same shapes, filled with random numbers (targets stay columns, weights stay where a target was)."""
     import torch
 
+    from ml.tower_priors import VIDEO_AGES
+
     n, c = len(inputs.past.users), len(inputs.rows)
     past = inputs.past._replace(
         codes=torch.randint_like(inputs.past.codes, 1, videos + 1),
@@ -174,7 +176,7 @@ def _like(inputs: Any, videos: int) -> Any:
         past=past,
         targets=targets,
         strength=strength.masked_fill(met, 0),
-        priors=torch.rand_like(inputs.priors),
+        ages=torch.randint_like(inputs.ages, VIDEO_AGES),
         total=n,
     )
 

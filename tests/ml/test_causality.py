@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from ml.dataset import Encoded, Interactions
 from ml.examples import Examples
-from ml.fitting import decayed
 from ml.histories import Histories
-from ml.tower_priors import DAY_MS, Snapshots
+from ml.tower_priors import DAY_MS, Snapshots, log_prior
 from ml.towers import Past, TwoTower
 from ml.two_tower import fit
 from ml.two_tower_config import TwoTowerConfig
@@ -35,7 +34,8 @@ LATER_ROWS = st.tuples(
     ROWS.map(lambda row: row[3]),
 )
 
-Told = tuple[list[tuple[str, float, float]], dict[str, float]]
+Told = list[tuple[str, float, float]]
+"""Video, weight and age in days of the past that an example is told, newest first."""
 
 
 def end_h(row: Row) -> float:
@@ -47,28 +47,23 @@ def encoded(rows: list[Row]) -> Encoded:
 
 
 def told(rows: list[Row], example: Row) -> Told:
-    """What the model is told at the start of an example: (video, weight, age in days) of its history, and each video's
-    prior if it is not 0, as it was known at the start of the example's day."""
     data = encoded(rows)
     examples = Examples.of(data, CONFIG)
-    batch = examples.batch(np.asarray([_place(data, examples, example)]))
-    past = batch.history
-    history = [
+    past = examples.batch(np.asarray([_place(data, examples, example)])).history
+    return [
         (str(data.video_ids[code - 1]), float(weight), float(age))
         for code, weight, age in zip(past.codes[0], past.weights[0], past.ages_days[0], strict=True)
         if code
     ]
-    return history, _by_video(data, examples.snapshots.priors[batch.snapshots[0]])
 
 
 def told_before_the_fix(rows: list[Row], example: Row) -> Told:
-    """As the code once was: the whole history but for the example's own video, and the popularity at the end."""
-    data = encoded(rows)
-    all_rows = data.interactions
+    """As the code once was: the whole history but for the example's own video."""
+    all_rows = encoded(rows).interactions
     end = int(all_rows.started_at_ms.max())
     own = np.flatnonzero((all_rows.user_ids == example[0]) & (all_rows.weights > 0))
     newest = own[np.argsort(-all_rows.started_at_ms[own], kind="stable")][: CONFIG.history_length]
-    history = [
+    return [
         (
             str(all_rows.video_ids[row]),
             float(all_rows.weights[row]),
@@ -77,18 +72,12 @@ def told_before_the_fix(rows: list[Row], example: Row) -> Told:
         for row in newest
         if all_rows.video_ids[row] != example[1]
     ]
-    at_the_end = Snapshots.at(data, np.full(len(data.video_ids), -1), np.asarray([end + 1]), 1)
-    return history, _by_video(data, at_the_end.priors[0])
 
 
 def _place(data: Encoded, examples: Examples, example: Row) -> int:
     user, video = np.searchsorted(data.user_ids, example[0]), np.searchsorted(data.video_ids, example[1])
     same = (examples.users == user) & (examples.videos == video)
     return int(np.flatnonzero(same & (examples.times_ms == START_MS + round(example[2] * HOUR_MS)))[0])
-
-
-def _by_video(data: Encoded, prior: np.ndarray) -> dict[str, float]:
-    return {str(video): float(value) for video, value in zip(data.video_ids, prior, strict=True) if value}
 
 
 @settings(deadline=None)
@@ -112,7 +101,6 @@ def test_what_examples_are_told_is_what_a_plain_loop_finds(rows: list[Row]) -> N
     data = encoded(rows)
     given_rows = data.interactions
     histories = Histories.of(data, 3)
-    snapshots = Snapshots.of(data, np.full(len(data.video_ids), -1), given_rows.started_at_ms, 1)
     for at in range(len(given_rows)):
         time = int(given_rows.started_at_ms[at])
         history = histories.before(data.users[[at]], np.asarray([time]))
@@ -129,12 +117,19 @@ def test_what_examples_are_told_is_what_a_plain_loop_finds(rows: list[Row]) -> N
         assert history.weights[0].tolist() == [*given_rows.weights[newest].tolist(), *[0] * (3 - n)]
         ages = [(time - given_rows.started_at_ms[row]) / DAY_MS for row in newest]
         np.testing.assert_allclose(history.ages_days[0][:n], ages, rtol=1e-6)
-        day_ms = time // DAY_MS * DAY_MS
-        counts = np.zeros(len(data.video_ids))
-        for row in np.flatnonzero(given_rows.positives & (given_rows.ended_at_ms < day_ms)):
-            counts[data.videos[row]] += decayed(given_rows.started_at_ms[row], day_ms, 1)
-        (newest_snapshot,) = snapshots.rows_at(np.asarray([time]))
-        np.testing.assert_allclose(snapshots.priors[newest_snapshot], np.log1p(counts), rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=25), st.integers(0, 150))
+def test_the_popularity_at_a_time_is_what_a_plain_loop_counts(rows: list[Row], hour: int) -> None:
+    data = encoded(rows)
+    as_of_ms = START_MS + hour * HOUR_MS
+    counts = dict.fromkeys(data.video_ids.tolist(), 0.0)
+    for _, video, start_h, ratio in rows:
+        end_ms = START_MS + round(start_h * HOUR_MS) + round(ratio * VIDEO_MS)
+        if ratio >= 0.7 and end_ms < as_of_ms:
+            counts[video] += 0.5 ** ((hour - start_h) / 24)
+    np.testing.assert_allclose(log_prior(data, as_of_ms, 1), np.log1p(list(counts.values())), rtol=1e-5)
 
 
 @settings(deadline=None)
@@ -165,16 +160,13 @@ PAST = [("u", "a", 0.0, 1.0), ("v", "c", 1.0, 1.0)]
     [
         [("u", "d", 51.0, 1.0)],  # played after the example
         [("u", "d", 49.5, 60.0)],  # still running when the example started
-        [("v", "d", 90.0, 1.0)] * 3,  # another user's: the video becomes popular
     ],
 )
 def test_planted_future_events_are_told_by_the_code_before_and_not_by_this(future: list[Row]) -> None:
     without, with_it = [*PAST, EXAMPLE], [*PAST, EXAMPLE, *future]
     assert told(with_it, EXAMPLE) == told(without, EXAMPLE)
     assert told_before_the_fix(with_it, EXAMPLE) != told_before_the_fix(without, EXAMPLE)
-    history, prior = told(with_it, EXAMPLE)
-    assert [video for video, _, _ in history] == ["a"]
-    assert set(prior) == {"a", "c"}
+    assert [video for video, _, _ in told(with_it, EXAMPLE)] == ["a"]
 
 
 def test_a_video_met_before_is_no_target() -> None:
@@ -186,14 +178,13 @@ def test_a_video_met_before_is_no_target() -> None:
     assert len(batch.told().users) == 0
 
 
-def test_more_days_than_snapshots_are_told_an_older_one_and_never_a_newer() -> None:
-    rows = interactions([("u", "a", 24.0 * day, 1.0) for day in range(100)])
-    data = Encoded.of(rows, catalogue(VIDEOS))
-    snapshots = Snapshots.of(data, np.full(4, -1), rows.started_at_ms, 1)
+def test_more_days_than_snapshots_are_told_older_ages_and_never_newer_ones() -> None:
+    times_ms = START_MS + 24 * HOUR_MS * np.arange(100)
+    snapshots = Snapshots.of(np.asarray([START_MS]), times_ms)
     assert len(snapshots.times_ms) == 32
-    known_at = snapshots.times_ms[snapshots.rows_at(rows.started_at_ms)]
-    assert (known_at <= rows.started_at_ms).all()
-    assert ((rows.started_at_ms - known_at) / DAY_MS).max() < 5
+    told_at = snapshots.times_ms[snapshots.rows_at(times_ms)]
+    assert (told_at <= times_ms).all()
+    assert ((times_ms - told_at) / DAY_MS).max() < 5
 
 
 def test_the_whole_training_asks_for_histories_of_the_past_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The loss, by hand: what is corrected for, what counts, and that each example meets the popularity of its own time."""
+"""The loss, by hand: what is corrected for, what counts, and that each example meets its own time."""
 
 import math
 
@@ -19,9 +19,7 @@ from tests.ml.planted import HOUR_MS, START_MS, catalogue, everybody, interactio
 
 MIDNIGHT_H = (DAY_MS - START_MS % DAY_MS) / HOUR_MS
 NEVER = 1e9  # days in which nothing fades
-CONFIG = TwoTowerConfig(
-    popularity_half_life_days=1, temperature=0.5, duration_debiasing=0, example_half_life_days=NEVER
-)
+CONFIG = TwoTowerConfig(temperature=0.5, duration_debiasing=0, example_half_life_days=NEVER)
 
 
 def loss_by_hand(logits: list[float], right: int) -> float:
@@ -47,16 +45,16 @@ def planted_vectors(model: TwoTower, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "video_vectors", lambda videos: torch.eye(4)[videos.ids - 1, :2])
 
 
-def test_each_example_meets_the_prior_of_its_own_day_and_draws_are_corrected_for(
+def test_each_example_meets_the_ages_of_its_own_day_and_draws_are_corrected_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [("u", "a", MIDNIGHT_H - 12, 1.0), ("v", "b", MIDNIGHT_H + 1, 2.0)]
     data, model = prepared(rows, ["a", "b", "c", "d"])
     data.examples.strength[:] = [1, 3]
+    data.examples.snapshots.ages[1, 0] = 9  # a, on the second day
     with torch.no_grad():
-        model.gain.fill_(2.0)
         model.bias[3] = 0.25  # d
-        model.age[4] = 0.5  # of videos 1-2 days old: all of them on the second day
+        model.age[9] = 0.5
     planted_vectors(model, monkeypatch)
     chances = np.log(np.asarray([0.5, 0.25, 0.125], dtype=np.float32))
     places = np.asarray([0, 1])
@@ -66,9 +64,8 @@ def test_each_example_meets_the_prior_of_its_own_day_and_draws_are_corrected_for
     found = SampledSoftmax(model)(inputs)
 
     a, b, d = -chances
-    prior_of_a = 2 * math.log1p(0.5**0.5)  # on the second day; on the first nothing was known
     first = loss_by_hand([1 / 0.5 + a, b, d + 0.25], 0)
-    second = loss_by_hand([prior_of_a + a, 1 / 0.5 + b, d + 0.25], 1)
+    second = loss_by_hand([0.5 + a, 1 / 0.5 + b, d + 0.25], 1)
     assert float(found.detach()) == pytest.approx((1 * first + 3 * second) / 4, rel=1e-5)
 
 
@@ -78,8 +75,6 @@ def test_what_a_user_met_before_is_no_candidate_and_all_next_videos_are_asked_fo
     rows = [("u", "a", 0.0, 1.0), ("u", "b", 1.0, 1.0), ("u", "c", 2.0, 1.0), ("u", "a", 3.0, 1.0)]
     data, model = prepared(rows, ["a", "b", "c", "d"])
     planted_vectors(model, monkeypatch)
-    with torch.no_grad():
-        model.gain.fill_(0.0)
     place = np.asarray([1])  # about to start b
     sampler = Sampler.of(data.examples, CONFIG, seed=0)
     inputs = data.inputs(place, data.examples.targets_from(place), sampler.draw(place, 0, 0))

@@ -13,7 +13,7 @@ from ml.factors import FactorModel
 from ml.features import MAX_TAGS, ProfileSchema, VideoSchema
 from ml.histories import Histories
 from ml.recommender import Recommender
-from ml.tower_priors import DAY_MS, Snapshots, video_ages
+from ml.tower_priors import DAY_MS, log_prior, video_ages
 from ml.tower_training import rate_at
 from ml.towers import Past, Sizes, TwoTower, choose_device
 from ml.two_tower import GAINS, fit, reproducible
@@ -94,19 +94,26 @@ def test_an_interaction_is_known_from_the_millisecond_after_its_end() -> None:
     ]
 
 
-def test_a_snapshot_counts_the_fading_positives_that_had_ended() -> None:
+def test_the_prior_is_the_log_of_fading_positives_that_had_ended() -> None:
     rows = interactions([("u", "a", 0, 1.0), ("v", "a", 24, 1.0), ("w", "b", 24, 0.3)])
     data = Encoded.of(rows, catalogue([]))
-    times_ms = START_MS + np.asarray([0, 24, 48]) * HOUR_MS
-    found = Snapshots.at(data, np.asarray([START_MS, -1]), times_ms, half_life_days=1)
-    expected = [[0, 0], [math.log1p(0.5), 0], [math.log1p(0.25 + 0.5), 0]]
-    np.testing.assert_allclose(found.priors, expected, rtol=1e-6)
-    assert found.ages.tolist() == [[1, 0], [2, 0], [3, 0]]
+    for hour, expected in ((0, 0), (24, math.log1p(0.5)), (48, math.log1p(0.25 + 0.5))):
+        found = log_prior(data, START_MS + hour * HOUR_MS, half_life_days=1)
+        np.testing.assert_allclose(found, [expected, 0], rtol=1e-6)
 
 
-def test_a_video_is_of_unknown_age_until_it_is_uploaded() -> None:
+def test_a_video_is_of_unknown_age_or_not_there_yet_or_so_many_days_old() -> None:
     ages = video_ages(np.asarray([-1, 10 * DAY_MS, 0]), np.asarray([9 * DAY_MS, 400 * DAY_MS]))
-    assert ages.tolist() == [[0, 0, 6], [0, 10, 10]]
+    assert ages.tolist() == [[0, 1, 7], [0, 11, 11]]
+
+
+def test_the_score_of_a_video_has_its_bias_its_age_and_its_recent_popularity() -> None:
+    planted = known(tastes())
+    fitted = fit(planted, QUICK.model_copy(update={"popularity_gain": 2.0, "popularity_half_life_days": 1.0}))
+    assert isinstance(fitted.model, FactorModel)
+    prior = log_prior(Encoded.of(planted.interactions, planted.catalogue), planted.as_of_ms, 1.0)
+    age = fitted.weights["age"][5]  # uploaded a day before the first of two days
+    np.testing.assert_allclose(fitted.model.video_bias, fitted.weights["bias"] + age + 2 * prior, rtol=1e-5)
 
 
 def test_vectors_have_length_one_before_the_scale() -> None:
