@@ -15,8 +15,9 @@ Three cases:
    differ although neither is better, and a paired test of the two artefacts takes that for a gain. Each recipe's
    seed variance is added: sd = sqrt(se^2 + 2 seed_sd^2) for two of a kind. (c) how often it was tried: daily tests
    against one champion would promote an equal model sooner or later, so the k-th test spends 6 alpha / (pi k)^2,
-   all together at most `alpha`. A test counts once for each training set. (d) how many were tried at once: a
-   challenger picked by the test rows out of m candidates is tested at the level divided by m.
+   all together at most `alpha`. A test counts once for each training set. (d) how many were tried at once: the
+   challenger is picked on validation rows (`ml.gate_challenger`), so that the test rows see one; one that they
+   picked themselves out of m candidates would be tested at the level divided by m.
    Or it need not win, if somebody gives a reason that can be measured (`smaller`, `faster`, `more diverse`), the gain
    in it is there, and the challenger is not worse by more than `margin` (one-sided 97.5%). Where a run no longer
    trains the champion's recipe (its parameters were changed), `newer data` is such a reason by itself.

@@ -66,18 +66,21 @@ def decide_and_promote(
     settings: Settings,
     run: Run,
     *,
+    challenger: str | None = None,
     reason: str | None = None,
-    candidates: int | None = None,
     log: Callable[[str], object] = lambda _: None,
     now: datetime | None = None,
 ) -> PromotionDecision:
-    """Decide on the run's best kind, promote it or not, and write the decision on its version.
+    """Choose the run's challenger on its validation rows, give it that alias, promote it or not, and write the decision
+    on its version.
 
-    A champion that somebody moved while this run was training stays. `reason`: a person's for a challenger that need
-    not win (`ml.gate_checks.REASONS`); `candidates`: out of how many the test rows picked it (all personal kinds unless
-    given). A re-run of the same Dagster run gives the decision that was taken. Raises `ml.errors.ModelError`,
-    `serving.registry.RegistryError`.
+    A champion that somebody moved while this run was training stays. `challenger`: the kind a person wants tried,
+    `reason`: why it need not win (`ml.gate_checks.REASONS`). A re-run of the same Dagster run gives the decision that
+    was taken. Raises `ml.errors.ModelError`, `serving.registry.RegistryError`.
     """
+    from ml.errors import UnknownKindError
+    from ml.gate_challenger import challenger_of, validation_scores
+    from serving import registry
     from serving import registry_promotion as promotion
 
     if (before := _taken(settings, run.dagster_run_id)) is not None:
@@ -87,7 +90,12 @@ def decide_and_promote(
     if by_hand:
         log(f"champion is version {by_hand.version}: {by_hand.reason}")
     champion = promotion.champion(settings)
-    decisions = _decide(settings, run, champion, reason, candidates, now)
+    scores = validation_scores(run.folders, run.training_set.path, seed=settings.seed)
+    challenger = challenger or challenger_of(scores)
+    if challenger not in run.versions:
+        raise UnknownKindError(f"challenger: {challenger!r} is none of this run's {', '.join(run.versions)}")
+    registry.set_alias(settings, registry.CHALLENGER, run.versions[challenger])
+    decisions = _decide(settings, run, challenger, scores, champion, reason, now)
     last = decisions[-1]
     for decision in decisions:
         log(decision.reason)
@@ -125,19 +133,21 @@ def decide_and_promote(
 def _decide(
     settings: Settings,
     run: Run,
+    best: str,
+    scores: Mapping[str, float],
     champion: "RegisteredVersion | None",
     reason: str | None,
-    candidates: int | None,
     now: datetime,
 ) -> "list[Decision]":
     from ml.gate import stays
     from ml.gate_run import gate
-    from ml.recommender import BASELINE
     from serving import registry_promotion as promotion
 
-    best = run.judgement.best_kind
     facts = {
         "challenger": f"{best}, version {run.versions[best]}",
+        "chosen on validation rows, by NDCG@10": ", ".join(
+            f"{kind} {score:.4f}" for kind, score in sorted(scores.items(), key=lambda item: -item[1])
+        ),
         "champion": f"{champion.kind}, version {champion.version}" if champion else "none yet",
         "training set (DVC)": run.training_set.dvc_hash,
         "Dagster run": run.dagster_run_id,
@@ -163,7 +173,6 @@ def _decide(
         held=f"a person chose the champion, until {champion.tags[promotion.HOLD_UNTIL_TAG]}"
         if champion and held
         else None,
-        candidates=candidates or max(1, len(set(run.versions) - {BASELINE})),
         facts=facts,
     )
 
@@ -223,7 +232,7 @@ def _inherited(decisions: "list[Decision]", champion: "RegisteredVersion | None"
 
 
 def _sha256(run: Run) -> str:
-    report = json.loads((run.folders[run.judgement.best_kind] / "report.json").read_text("utf-8"))
+    report = json.loads((next(iter(run.folders.values())) / "report.json").read_text("utf-8"))
     return str(report["training_set_sha256"])
 
 

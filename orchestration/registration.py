@@ -27,9 +27,9 @@ def register_all(
     *,
     dbt_invocation_id: str | None = None,
 ) -> dict[str, "RegisteredVersion"]:
-    """One version a kind, each reachable by an alias of its kind's name, the best kind by `challenger` too. What they
-    have in common (judgement, environment) is kept once, in the MLflow run above theirs. A re-run of the same Dagster
-    run finds the versions it made before instead of making them again."""
+    """One version a kind, each reachable by an alias of its kind's name. What they have in common (judgement,
+    environment) is kept once, in the MLflow run above theirs. A re-run of the same Dagster run finds the versions it
+    made before instead of making them again."""
     from serving import registry, registry_training
 
     training = {"version": training_set.dvc_hash, **training_set.meta}
@@ -63,7 +63,6 @@ def register_all(
         )
         registry.set_alias(settings, model.kind, version.version)
         versions[model.kind] = version
-    registry.set_alias(settings, registry.CHALLENGER, versions[judgement.best_kind].version)
     return versions
 
 

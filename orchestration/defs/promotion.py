@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import MetadataValue
+from pydantic import Field
 
 from orchestration.code_versions import code_version
 from orchestration.metadata import markdown_table
@@ -14,10 +15,15 @@ from orchestration.resources import Stores
 
 
 class PromotionConfig(dg.Config):
-    """`reason`: why a challenger that does not win may serve all the same (smaller, faster, more diverse); the gate
-    measures it. None: it must win."""
+    """What a person may say when starting this by hand."""
 
-    reason: str | None = None
+    kind: str | None = Field(
+        default=None, description="to challenge the champion; the best on validation rows if unset"
+    )
+    reason: str | None = Field(
+        default=None,
+        description="why it may serve without winning: smaller, faster or more diverse; the gate measures it",
+    )
 
 
 @dg.asset(
@@ -36,8 +42,9 @@ def promotion_decision(
     model_evaluation: Judgement,
     registered_models: RegisteredModels,
 ) -> dg.Output[PromotionDecision]:
-    """`challenger` becomes `champion` only by a paired win beyond noise on the same test rows, with every guardrail
-    kept; or the champion's recipe is renewed on newer data. Every check with its figures, on the version in MLflow too.
+    """`challenger`, the best kind on validation rows, becomes `champion` only by a paired win beyond noise on the same
+    test rows, with every guardrail kept; or the champion's recipe is renewed on newer data. Every check with its
+    figures, on the version in MLflow too.
 
     A champion that somebody moved by hand during the training stays."""
     from serving import registry
@@ -51,7 +58,9 @@ def promotion_decision(
         judgement=model_evaluation,
         training_set=training_set,
     )
-    made = decide_and_promote(settings, run, reason=config.reason, log=context.log.info)
+    made = decide_and_promote(
+        settings, run, challenger=config.kind, reason=config.reason, log=context.log.info
+    )
     champion = f"{made.champion_kind}, version {made.champion_version}" if made.champion_version else "none"
     checks = [
         {"of": decision["challenger"], **{k: check[k] for k in ("name", "passed", "value", "limit")}}

@@ -6,15 +6,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from ml.dataset import Interactions
+from ml.errors import UnknownKindError
+from ml.gate_challenger import validation_scores
 from ml.pipeline import judge, train
+from orchestration.defs.promotion import promotion_decision
+from orchestration.io_managers import RecordIOManager
 from orchestration.promotion import PromotionDecision, Run, decide_and_promote, observation
-from orchestration.records import Judgement, TrainedModel, TrainingSet
+from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
 from orchestration.registration import register_all
+from orchestration.resources import Stores
 from serving import registry
 from serving import registry_promotion as promotion
 from stack.settings import Settings
@@ -61,7 +67,7 @@ class Platform:
         self.client = MlflowClient(settings.mlflow_tracking_uri)
         self.folders = {kind: settings.home / "models" / kind for kind in KINDS}
 
-    def train(self, dagster_run_id: str, data: str = "first", best: str = "item-item") -> Run:
+    def train(self, dagster_run_id: str, data: str = "first") -> Run:
         shutil.copytree(self.trained[data], self.settings.home, dirs_exist_ok=True)
         reports = {
             kind: json.loads((path / "report.json").read_text()) for kind, path in self.folders.items()
@@ -71,7 +77,7 @@ class Platform:
         )
         judgement = Judgement(
             path=self.settings.home / "models" / "judgement",
-            best_kind=best,
+            best_kind="item-item",
             metrics={kind: {"ndcg_at_10": 0.5} for kind in KINDS},
             training_set_hash=training_set.dvc_hash,
         )
@@ -92,9 +98,8 @@ class Platform:
         numbers = {kind: version.version for kind, version in versions.items()}
         return Run(dagster_run_id, NOW, numbers, self.folders, judgement, training_set)
 
-    def decide(self, run: Run, now: datetime = NOW, **options) -> PromotionDecision:
-        options = {"candidates": 1, **options}
-        return decide_and_promote(self.settings, run, now=now, **options)
+    def decide(self, run: Run, now: datetime = NOW, kind: str = "item-item") -> PromotionDecision:
+        return decide_and_promote(self.settings, run, now=now, challenger=kind)
 
     def champion(self) -> registry.RegisteredVersion:
         found = promotion.champion(self.settings)
@@ -147,9 +152,6 @@ def test_the_first_champion_is_written_down_with_all_its_evidence(platform: Plat
     parent = platform.client.get_run(run_of_it).data.tags["mlflow.parentRunId"]
     shown = {file.path for file in platform.client.list_artifacts(parent, "judgement")}
     assert {"judgement/judgement.json", "judgement/report.html"} <= shown
-    challenger = registry.by_alias(platform.settings, "challenger")
-    assert challenger is not None
-    assert challenger.version == champion.version
 
 
 def test_a_run_that_is_retried_gets_the_decision_it_took(platform: Platform) -> None:
@@ -230,12 +232,64 @@ def test_a_champion_counts_the_challengers_it_withstood_once_a_training_set(plat
         ("run-3", "first", "1"),
         ("run-4", "later", "2"),
     ):
-        run = platform.train(name, data, best="popularity")
-        made = platform.decide(run)
+        run = platform.train(name, data)
+        made = platform.decide(run, kind="popularity")
         assert platform.champion().tags["gate_tests"] == tests
         assert platform.champion().kind == "item-item"
     # The last one had newer data, so that the champion was renewed, with what it has withstood.
     assert (made.promoted, made.champion_version) == (True, run.versions["item-item"])
+
+
+def test_the_challenger_is_chosen_on_validation_rows_unless_a_person_says_which(platform: Platform) -> None:
+    run = platform.train("run-1")
+    scores = validation_scores(run.folders, run.training_set.path)
+    made = decide_and_promote(platform.settings, run, now=NOW)
+    best = max(("als", "item-item"), key=lambda kind: scores[kind])
+    assert made.challenger_kind == best
+    challenger = registry.by_alias(platform.settings, "challenger")
+    assert challenger is not None
+    assert (challenger.kind, challenger.version) == (best, made.challenger_version)
+    told = made.decisions[0]["facts"]["chosen on validation rows, by NDCG@10"]
+    assert told.startswith(f"{best} {scores[best]:.4f}") or scores["popularity"] > scores[best]
+    with pytest.raises(UnknownKindError, match="'magic' is none of this run's popularity, als, item-item"):
+        platform.decide(replace(run, dagster_run_id="run-2"), kind="magic")
+
+
+def test_the_asset_shows_the_decision_and_every_check(platform: Platform) -> None:
+    run = platform.train("run-1")
+    folder = platform.settings.home / "records"
+    folder.mkdir()
+    records = {
+        "training_set": run.training_set,
+        "model_evaluation": run.judgement,
+        "registered_models": RegisteredModels(
+            versions=dict(run.versions), champion_kind="", champion_version=0
+        ),
+    }
+    for name, record in records.items():
+        (folder / f"{name}.json").write_text(record.model_dump_json())
+
+    class StoresAt(Stores):
+        @property
+        def settings(self) -> Settings:
+            return platform.settings
+
+    stores = StoresAt()
+    result = dg.materialize(
+        [promotion_decision, *(dg.AssetSpec(name).with_io_manager_key("io_manager") for name in records)],
+        selection=[promotion_decision],
+        resources={"stores": stores, "io_manager": RecordIOManager(folder)},
+        run_config={"ops": {"promotion_decision": {"config": {"kind": "item-item"}}}},
+    )
+    (said,) = result.asset_materializations_for_node("promotion_decision")
+    metadata = {name: value.value for name, value in said.metadata.items()}
+    assert metadata["promoted"] is True
+    assert metadata["reason"] == "item-item is the first champion"
+    assert metadata["champion"] == f"item-item, version {run.versions['item-item']}"
+    assert "schema: catalogue" in metadata["checks"]
+    assert "**Promoted**" in metadata["decision"]
+    kept = PromotionDecision.model_validate_json((folder / "promotion_decision.json").read_text())
+    assert (kept.promoted, kept.dagster_run_id) == (True, result.run_id)
 
 
 def test_a_champion_of_unknown_making_waits_for_a_person(platform: Platform) -> None:
