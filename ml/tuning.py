@@ -17,11 +17,12 @@ from ml.metrics import PRIMARY
 from ml.phases import Phases
 from ml.recommender import BASELINE
 from ml.training_set import TrainingSet
+from ml.tuning_journal import exclusive
 from ml.tuning_objective import Fit, FitHybrid, FitKind, Judge
 from ml.tuning_parameters import Fragment, merged
-from ml.tuning_search import About, Listener, Outcome, Say, Search, verdict_json
+from ml.tuning_search import About, Listener, Outcome, Say, Search
 from ml.tuning_space import SPACES, Space
-from ml.tuning_study import Study, exclusive, study_name
+from ml.tuning_study import Study, study_name
 
 TRIALS_PER_FIELD = (
     25  # at most: a kind that fits in a second is exhausted by then, and only its luck would grow
@@ -56,7 +57,7 @@ class Tuning:
                 "metric": PRIMARY,
                 "replaced": outcome.about.present,
                 "training_set_sha256": self.training_set_sha256,
-                **verdict_json(outcome.verdict),
+                **(outcome.verdict.as_json() if outcome.verdict else {}),
             }
         return {**before, **found}
 

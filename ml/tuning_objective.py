@@ -7,8 +7,8 @@ users it was picked on: on the others the paired interval is honest.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,23 @@ class Verdict:
     @property
     def better(self) -> bool:
         return self.difference.low > 0
+
+    def __str__(self) -> str:
+        lead = self.difference
+        return (
+            f"{lead.value:+.4f} [{lead.low:+.4f}, {lead.high:+.4f}] on {self.users} users it was not chosen on;"
+            f" fits of each: {len(self.seeds)}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What `as_json` gave, in a mapping that may hold more."""
+        own = {each.name: found[each.name] for each in fields(cls)}
+        own |= {"difference": Interval(**found["difference"]), "seeds": tuple(found["seeds"])}
+        return cls(**own)
 
 
 def compare(winner: NDArray[np.float64], present: NDArray[np.float64], seeds: tuple[int, ...]) -> Verdict:

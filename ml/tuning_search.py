@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml.config import TrainConfig
 from ml.errors import ConfigurationError, DivergedError
 from ml.fitting import Validate
-from ml.metrics import PRIMARY, Interval
+from ml.metrics import PRIMARY
 from ml.recommender import Recommender
 from ml.tuning_objective import Fit, Judge, Verdict, compare
 from ml.tuning_space import Space, Value
@@ -61,6 +61,16 @@ class Outcome:
     @property
     def params(self) -> dict[str, Value]:
         return self.best.params if self.replaced and self.best else self.about.present
+
+    def __str__(self) -> str:
+        """The outcome in a line."""
+        kind, verdict = self.about.kind, self.verdict
+        if verdict is None or self.best is None:
+            return f"{kind}: the present parameters stay, none of {len(self.trials)} trials was better"
+        return (
+            f"{kind}: trial {self.best.number} {'replaces' if self.replaced else 'does not replace'} the present"
+            f" parameters: {PRIMARY} {verdict}"
+        )
 
 
 class Listener(Protocol):
@@ -146,7 +156,7 @@ class Search:
             if self.listener:
                 self.listener.closed(self.about, None)
             raise
-        self.say(describe(outcome))
+        self.say(str(outcome))
         if self.listener:
             self.listener.closed(self.about, outcome)
         return outcome
@@ -223,7 +233,7 @@ class Search:
             seeds,
         )
         self.study.note_spent(time.monotonic() - started)
-        self.study.remember(_VERDICT, {"of": [best.params, self.about.present], **verdict_json(verdict)})
+        self.study.remember(_VERDICT, {"of": [best.params, self.about.present], **verdict.as_json()})
         return verdict
 
     def _refitted(self, params: Mapping[str, Value], seed: int) -> NDArray[np.float64]:
@@ -241,29 +251,4 @@ class Search:
         known = self.study.remembered(_VERDICT)
         if known is None or known["of"] != [best.params, self.about.present]:
             return None
-        return Verdict(
-            winner=known["winner"],
-            present=known["present"],
-            difference=Interval(**known["difference"]),
-            users=known["users"],
-            seeds=tuple(known["seeds"]),
-        )
-
-
-def verdict_json(verdict: Verdict | None) -> dict[str, Any]:
-    if verdict is None:
-        return {}
-    return {**asdict(verdict), "seeds": list(verdict.seeds)}
-
-
-def describe(outcome: Outcome) -> str:
-    """The outcome in a line."""
-    kind, verdict = outcome.about.kind, outcome.verdict
-    if verdict is None or outcome.best is None:
-        return f"{kind}: the present parameters stay, none of {len(outcome.trials)} trials was better"
-    lead = f"{verdict.difference.value:+.4f} [{verdict.difference.low:+.4f}, {verdict.difference.high:+.4f}]"
-    return (
-        f"{kind}: trial {outcome.best.number} "
-        f"{'replaces' if outcome.replaced else 'does not replace'} the present parameters: {PRIMARY} {lead}"
-        f" on {verdict.users} users it was not chosen on; fits of each: {len(verdict.seeds)}"
-    )
+        return Verdict.from_json(known)

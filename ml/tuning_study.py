@@ -5,24 +5,21 @@ opened was killed. And each trial is drawn by a sampler seeded with how many tri
 kill, the same trial is drawn again, and all that follow are those of a run that was never interrupted.
 """
 
-import fcntl
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.errors import ModelError
+from ml.tuning_journal import drop_half_line, held_lock
 from ml.tuning_space import Space, Value
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages.journal import JournalFileOpenLock
     from optuna.trial import FrozenTrial
 
 COMPLETE, PRUNED, FAILED, INTERRUPTED = "complete", "pruned", "failed", "interrupted"
@@ -33,10 +30,6 @@ PRUNE_AFTER_TRIALS, PRUNE_FROM_EPOCH = 3, 2  # the first epoch says more about l
 
 _STEP, _ROUND, _SECONDS, _REASON, _FOUND = "step", "round", "seconds", "reason", "found"
 _ROUNDS, _BOUNDS = "rounds closed", "bounds"
-
-
-class TuningBusyError(ModelError):
-    """Another process is tuning in this folder."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +56,6 @@ def study_name(kind: str, about: Mapping[str, Any]) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder of the studies; raises `TuningBusyError`. The system lets go of it when a process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TuningBusyError(f"another process is tuning in {folder}") from error
-        yield
-
-
 class Study:
     """One kind's trials, in `<folder>/<name>.journal`; made if it is not there. Call within `exclusive(folder)`."""
 
@@ -85,9 +66,9 @@ class Study:
 
         self.name, self.seed = name, seed
         path = folder / f"{name}.journal"
-        _drop_half_line(path)
+        drop_half_line(path)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path), lock_obj=_held(path))),
+            storage=JournalStorage(JournalFileBackend(str(path), lock_obj=held_lock(path))),
             study_name=name,
             direction="maximize",
             load_if_exists=True,
@@ -241,28 +222,3 @@ def _record(trial: "FrozenTrial") -> TrialRecord:
         ended_ms=int(ended.timestamp() * 1000) if ended else 0,
         found=dict(trial.user_attrs.get(_FOUND, {})),
     )
-
-
-def _drop_half_line(path: Path) -> None:
-    """What a process wrote last when it was killed in the middle: optuna would refuse the file for ever after."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-
-
-def _held(path: Path) -> "JournalFileOpenLock":
-    """A lock for optuna's journal that is ours already: its own would make the next run wait 30 s after a kill."""
-    from optuna.storages.journal import JournalFileOpenLock
-
-    class Held(JournalFileOpenLock):
-        def acquire(self) -> bool:
-            return True
-
-        def release(self) -> None:
-            return None
-
-    return Held(str(path))

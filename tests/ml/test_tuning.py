@@ -128,6 +128,11 @@ def test_a_winner_within_noise_replaces_nothing(data: TrainingSet, tmp_path: Pat
     assert tuning.replaced == []
     assert tuning.fragment({}) == tuning.evidence({}) == {}
 
+    said: list[str] = []
+    again = search(data, tmp_path, config=config, kinds=["popularity"], say=said.append)
+    assert again.outcomes["popularity"].verdict == outcome.verdict
+    assert not [line for line in said if "against" in line]  # who confirms is not asked twice
+
 
 def test_who_chooses_and_who_confirms_are_different_people(data: TrainingSet) -> None:
     users = Phases.of(data, 0.2, 0.2).validation_users()

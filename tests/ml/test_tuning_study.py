@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ml.tuning_journal import TuningBusyError, exclusive
 from ml.tuning_space import Real, Space, Whole
 from ml.tuning_study import (
     COMPLETE,
@@ -12,8 +13,6 @@ from ml.tuning_study import (
     MAX_ATTEMPTS,
     PRUNED,
     Study,
-    TuningBusyError,
-    exclusive,
     study_name,
 )
 
