@@ -67,7 +67,7 @@ def regularised_inverse(watched: sparse.csr_matrix, regularisation: float, dropo
     """(X'X + diag(reg + p/(1-p) X'X))^-1, (m, m) float32, made in the place of X'X: one dense matrix in memory."""
     from scipy.linalg import lapack
 
-    gram = np.asfortranarray((watched.T @ watched).toarray(order="F"), dtype=np.float32)
+    gram = _gram(watched)
     diagonal = np.einsum("ii->i", gram)
     diagonal += np.float32(regularisation) + np.float32(dropout / (1 - dropout)) * diagonal
     factor, failed = lapack.spotrf(gram, lower=1, overwrite_a=1)
@@ -79,6 +79,17 @@ def regularised_inverse(watched: sparse.csr_matrix, regularisation: float, dropo
         )
     _mirror(factor)
     return factor
+
+
+def _gram(watched: sparse.csr_matrix) -> Dense:
+    """X'X, dense in LAPACK's order, some columns at a time: whole and sparse it would take three times the memory."""
+    m = watched.shape[1]
+    by_video, columns = watched.T.tocsr(), watched.tocsc()
+    gram = np.empty((m, m), dtype=np.float32, order="F")
+    for start in range(0, m, ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        gram[:, block] = (by_video @ columns[:, block]).toarray()
+    return gram
 
 
 def _mirror(lower: Dense) -> None:
@@ -99,7 +110,7 @@ def largest_weights(inverse: Dense, keep: int) -> sparse.csr_matrix:
     for start in range(0, m, ROWS_AT_ONCE):
         block = inverse[start : start + ROWS_AT_ONCE] * scale
         block[np.arange(len(block)), np.arange(start, start + len(block))] = 0
-        kept = np.argpartition(-np.abs(block), keep - 1, axis=1)[:, :keep]
+        kept = np.argpartition(-np.abs(block), keep - 1, axis=1)[:, :keep].astype(np.int32)
         kept.sort(axis=1)
         columns.append(kept)
         values.append(np.take_along_axis(block, kept, axis=1))
