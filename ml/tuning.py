@@ -98,7 +98,7 @@ def tune(
             space = study.space
             left = max(0.0, total - sum(earlier.spent() for earlier in studies))
             search = Search(
-                about=About(name, kind, space, space.present(config), fixed),
+                about=About(name, kind, space, space.present(config), fixed, study.id),
                 study=study,
                 config=config,
                 fit=_fit_of(kind, phases, config),

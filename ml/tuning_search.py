@@ -34,13 +34,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class About:
-    """Which study it is: `fixed` are the settings that it does not change but that its values depend on."""
+    """Which study it is: `fixed` are the settings that it does not change but that its values depend on; `id` tells it
+    from others of the same name."""
 
     name: str
     kind: str
     space: Space
     present: dict[str, Value]
     fixed: dict[str, Any]
+    id: str = ""
 
 
 @dataclass(frozen=True)

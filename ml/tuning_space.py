@@ -223,7 +223,7 @@ SPACES: dict[str, Space] = {
                 "history_half_life_days": Real(
                     1.0, 90.0, "from today's mood to the whole training window", log=True
                 ),
-                "popularity_half_life_days": Real(0.5, 8.0, "how fast what is popular changes", log=True),
+                "weak_targets": Real(0.0, 1.0, "from positives alone to all watches alike"),
             },
         ),
         Space(

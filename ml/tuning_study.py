@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -29,7 +30,7 @@ RANDOM_TRIALS = 6  # before the sampler has enough to model; a budget in minutes
 PRUNE_AFTER_TRIALS, PRUNE_FROM_EPOCH = 3, 2  # the first epoch says more about luck than about parameters
 
 _STEP, _ROUND, _SECONDS, _REASON, _FOUND = "step", "round", "seconds", "reason", "found"
-_ROUNDS, _BOUNDS = "rounds closed", "bounds"
+_ROUNDS, _BOUNDS, _ID = "rounds closed", "bounds", "id"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Study:
         self.space = space
         self.remember(_BOUNDS, space.bounds())
         self._distributions = space.distributions()
+        if not self.remembered(_ID):
+            self.remember(_ID, uuid4().hex[:8])
+        self.id: str = self.remembered(_ID)
+        """Tells this journal from another of the same name: one that was deleted, or another home's."""
         for trial in self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # killed: drawn again
 

@@ -217,7 +217,7 @@ class MlflowTrials:
         from ml.metrics import PRIMARY
         from serving.trials import StudyLog
 
-        return StudyLog(self._settings, EXPERIMENT, about.name, PRIMARY)
+        return StudyLog(self._settings, EXPERIMENT, f"{about.name}-{about.id}", PRIMARY)
 
     def _missed(self, kind: str, error: Exception) -> None:
         self.runs.pop(kind, None)
