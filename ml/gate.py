@@ -36,7 +36,7 @@ overlap, which makes (c) cautious.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,16 @@ class Decision:
     def as_dict(self) -> dict[str, Any]:
         """JSON; no value in it is NaN or infinite."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        evidence = value["evidence"]
+        more = {
+            "checks": [Check(**check) for check in value["checks"]],
+            "evidence": Evidence(**evidence) if evidence else None,
+        }
+        return cls(**{**value, **more})
 
 
 def decide(

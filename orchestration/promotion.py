@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,17 +24,20 @@ DECISION_FILE = "decision.json"
 class PromotionDecision(Record):
     """What the gate decided in a run. `decisions` are `ml.gate.Decision`s as JSON, in order: on the challenger, and if
     it failed perhaps on the champion's own recipe. `champion_*` is who has the alias afterwards, None before the first
-    champion; `by_hand` says that the one before was promoted by a person since the last decision."""
+    champion; `by_hand` says that the one before was promoted by a person since the last decision; `champion_tags` are
+    what the champion's version is told of the tests it withstood and of a person's hold."""
 
     dagster_run_id: str
     promoted: bool
     reason: str
+    decided_at: datetime
     challenger_kind: str
     challenger_version: int
     champion_kind: str | None
     champion_version: int | None
     champion_before: int | None
     by_hand: str | None
+    champion_tags: dict[str, str]
     decisions: list[dict[str, Any]]
     text: str
 
@@ -80,51 +83,79 @@ def decide_and_promote(
     """
     from ml.errors import UnknownKindError
     from ml.gate_challenger import challenger_of, validation_scores
+    from serving import registry_promotion as promotion
+
+    made = _taken(settings, run.dagster_run_id)
+    if made is None:
+        now = now or datetime.now(UTC)
+        by_hand = promotion.record_manual_promotion(settings, now=now)
+        champion = promotion.champion(settings)
+        scores = validation_scores(run.folders, run.training_set.path, seed=settings.seed)
+        challenger = challenger or challenger_of(scores)
+        if challenger not in run.versions:
+            raise UnknownKindError(
+                f"challenger: {challenger!r} is none of this run's {', '.join(run.versions)}"
+            )
+        decisions = _decide(settings, run, challenger, scores, champion, reason, now)
+        made = PromotionDecision(
+            dagster_run_id=run.dagster_run_id,
+            decided_at=now,
+            promoted=decisions[-1].promote,
+            reason=decisions[-1].reason,
+            challenger_kind=challenger,
+            challenger_version=run.versions[challenger],
+            champion_kind=champion.kind if champion else None,
+            champion_version=champion.version if champion else None,
+            champion_before=champion.version if champion else None,
+            by_hand=by_hand.reason if by_hand else None,
+            champion_tags=_champion_tags(decisions, champion, run),
+            decisions=[decision.as_dict() for decision in decisions],
+            text=_text(decisions),
+        )
+        _keep(settings, made)  # before anything is moved: whoever is killed from here on goes on from it
+    for line in (made.by_hand, *(decision["reason"] for decision in made.decisions)):
+        if line:
+            log(line)
+    return _carry_out(settings, run, made)
+
+
+def _carry_out(settings: Settings, run: Run, made: PromotionDecision) -> PromotionDecision:
+    """Do what was decided, again if need be: aliases, tags, descriptions, evidence."""
+    from ml.gate import Decision
     from serving import registry
     from serving import registry_promotion as promotion
 
-    if (before := _taken(settings, run.dagster_run_id)) is not None:
-        return before
-    now = now or datetime.now(UTC)
-    by_hand = promotion.record_manual_promotion(settings, now=now)
-    if by_hand:
-        log(f"champion is version {by_hand.version}: {by_hand.reason}")
-    champion = promotion.champion(settings)
-    scores = validation_scores(run.folders, run.training_set.path, seed=settings.seed)
-    challenger = challenger or challenger_of(scores)
-    if challenger not in run.versions:
-        raise UnknownKindError(f"challenger: {challenger!r} is none of this run's {', '.join(run.versions)}")
-    registry.set_alias(settings, registry.CHALLENGER, run.versions[challenger])
-    decisions = _decide(settings, run, challenger, scores, champion, reason, now)
-    last = decisions[-1]
+    registry.set_alias(settings, registry.CHALLENGER, made.challenger_version)
+    decisions = [Decision.from_dict(decision) for decision in made.decisions]
+    if made.promoted:
+        last = decisions[-1]
+        try:
+            promotion.promote(
+                settings,
+                run.versions[last.challenger],
+                reason=last.reason,
+                expected=made.champion_before,
+                tags=made.champion_tags,
+                now=made.decided_at,
+            )
+        except promotion.ChampionMovedError as error:
+            decisions[-1] = replace(
+                last, promote=False, reason=f"{error}: moved while the gate decided, it stays"
+            )
+    elif made.champion_before is not None and made.champion_tags:
+        promotion.note(settings, made.champion_before, tags=made.champion_tags)
     for decision in decisions:
-        log(decision.reason)
-    if last.promote:
-        promotion.promote(
-            settings,
-            run.versions[last.challenger],
-            reason=last.reason,
-            expected=champion.version if champion else None,
-            tags=_inherited(decisions, champion, run),
-            now=now,
-        )
-    elif champion is not None and decisions[0].attempt:
-        promotion.note(settings, champion.version, tags=_tests(decisions[0], run))
-    for decision in decisions:
-        _write_down(settings, run, decision, champion)
+        _write_down(settings, run, decision, made.champion_before)
     after = promotion.champion(settings)
-    made = PromotionDecision(
-        dagster_run_id=run.dagster_run_id,
-        promoted=last.promote,
-        reason=last.reason,
-        challenger_kind=decisions[0].challenger,
-        challenger_version=run.versions[decisions[0].challenger],
-        champion_kind=after.kind if after else None,
-        champion_version=after.version if after else None,
-        champion_before=champion.version if champion else None,
-        by_hand=by_hand.reason if by_hand else None,
-        decisions=[decision.as_dict() for decision in decisions],
-        text=_text(decisions),
+    made = made.model_copy(
+        update={
+            "promoted": decisions[-1].promote,
+            "reason": decisions[-1].reason,
+            "champion_kind": after.kind if after else None,
+            "champion_version": after.version if after else None,
+            "decisions": [decision.as_dict() for decision in decisions],
+            "text": _text(decisions),
+        }
     )
     _keep(settings, made)
     return made
@@ -210,25 +241,22 @@ def moved_during(champion: "RegisteredVersion", started: datetime) -> bool:
     return by_person and at is not None and datetime.fromisoformat(at) >= started.replace(microsecond=0)
 
 
-def _tests(decision: "Decision", run: Run) -> dict[str, str]:
-    """How many challengers the champion has withstood; a repeated test on one training set is none."""
+def _champion_tags(
+    decisions: "list[Decision]", champion: "RegisteredVersion | None", run: Run
+) -> dict[str, str]:
+    """How many challengers the champion has withstood; a renewed one takes over its recipe's tests and a person's
+    hold. Another recipe starts anew."""
     from serving import registry_promotion as promotion
 
-    return {
-        promotion.TESTS_TAG: str(decision.attempt),
-        promotion.TESTED_ON_TAG: _sha256(run),
-    }
-
-
-def _inherited(decisions: "list[Decision]", champion: "RegisteredVersion | None", run: Run) -> dict[str, str]:
-    """What a renewed champion takes over: its recipe's tests and a person's hold. Another recipe starts anew."""
-    from serving import registry_promotion as promotion
-
-    if champion is None or decisions[-1].case != "newer data":
+    last, tags = decisions[-1], {}
+    if champion is None or (last.promote and last.case != "newer data"):
         return {}
-    names = (promotion.TESTS_TAG, promotion.TESTED_ON_TAG, promotion.HOLD_TAG, promotion.HOLD_UNTIL_TAG)
-    inherited = {name: champion.tags[name] for name in names if name in champion.tags}
-    return inherited | (_tests(decisions[0], run) if decisions[0].attempt else {})
+    if last.promote:
+        names = (promotion.TESTS_TAG, promotion.TESTED_ON_TAG, promotion.HOLD_TAG, promotion.HOLD_UNTIL_TAG)
+        tags = {name: champion.tags[name] for name in names if name in champion.tags}
+    if decisions[0].attempt:
+        tags |= {promotion.TESTS_TAG: str(decisions[0].attempt), promotion.TESTED_ON_TAG: _sha256(run)}
+    return tags
 
 
 def _sha256(run: Run) -> str:
@@ -236,9 +264,7 @@ def _sha256(run: Run) -> str:
     return str(report["training_set_sha256"])
 
 
-def _write_down(
-    settings: Settings, run: Run, decision: "Decision", champion: "RegisteredVersion | None"
-) -> None:
+def _write_down(settings: Settings, run: Run, decision: "Decision", against: int | None) -> None:
     """On the challenger's version: the verdict as tags, the evidence as its description, all of it as files."""
     from ml.gate_report import brief, describe
     from serving import registry_promotion as promotion
@@ -247,7 +273,7 @@ def _write_down(
         "gate": "promoted" if decision.promote else "not promoted",
         "gate_case": decision.case,
         "gate_reason": decision.reason,
-        "gate_against": str(champion.version) if champion else "nobody",
+        "gate_against": str(against or "nobody"),
         "gate_run": run.dagster_run_id,
     }
     if decision.evidence is not None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.errors import ConfigurationError, MismatchedHoldoutError, NothingToJudgeError
-from ml.gate import Contestant, Rules, decide, stays
+from ml.gate import Contestant, Decision, Rules, decide, stays
 from ml.gate_checks import Check
 from ml.gate_evidence import level, seed_noise, weigh
 from ml.gate_report import describe
@@ -238,12 +238,14 @@ def test_a_decision_is_json_and_readable() -> None:
         contestant("hybrid", 0.05), contestant("als"), rules=LENIENT, facts={"training set": "abc"}
     )
     assert json.loads(json.dumps(decision.as_dict(), allow_nan=False))["promote"] is True
+    assert Decision.from_dict(json.loads(json.dumps(decision.as_dict()))) == decision
     text = describe(decision)
     assert text.startswith("**Promoted**: hybrid beats als")
     assert "| ok | floor | 0.02 | 0.01 | precision@10 0.0200, floor 0.01 |" in text
     assert "4000 users: 4000 better, 0 worse, 0 the same" in text
     assert "- training set: abc" in text
     kept = stays("svd", "als", "moved by hand")
+    assert Decision.from_dict(kept.as_dict()) == kept
     assert describe(kept) == "**Not promoted**: moved by hand.\n"
 
 

@@ -163,6 +163,40 @@ def test_a_run_that_is_retried_gets_the_decision_it_took(platform: Platform) -> 
     assert again.versions == run.versions
 
 
+def test_a_run_that_was_killed_after_the_promotion_ends_as_it_would_have(
+    platform: Platform, monkeypatch
+) -> None:
+    run = platform.train("run-1")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestration.promotion._write_down", killed)
+        with pytest.raises(KeyboardInterrupt):
+            platform.decide(run)
+    assert platform.champion().version == run.versions["item-item"]
+    assert "gate" not in platform.champion().tags
+    made = platform.decide(run)
+    assert (made.promoted, made.reason) == (True, "item-item is the first champion")
+    assert platform.champion().tags["gate"] == "promoted"
+    assert "replaced_version" not in platform.champion().tags
+
+
+def test_a_champion_moved_between_the_decision_and_its_alias_stays(platform: Platform, monkeypatch) -> None:
+    run = platform.train("run-1")
+    move = promotion.promote
+
+    def moved_before(*arguments, **options):
+        platform.by_hand(run.versions["als"])
+        return move(*arguments, **options)
+
+    monkeypatch.setattr(promotion, "promote", moved_before)
+    made = platform.decide(run)
+    assert (made.promoted, made.champion_kind) == (False, "als")
+    assert "moved while the gate decided" in made.reason
+
+
 def test_nothing_new_changes_nothing_and_newer_data_renew_the_champion(platform: Platform) -> None:
     first = platform.train("run-1")
     platform.decide(first)
