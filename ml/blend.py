@@ -103,16 +103,21 @@ class BlendModel(Recommender):
         return total
 
     def _blended(self, scores_of: Callable[[Recommender], Scores], watches: NDArray[np.float32]) -> Scores:
-        t = trusted(watches, self.history_scale)[:, None]
+        said = {name: comparable(scores_of(part)) for name, part in self.parts.items()}
+        return self.mixed(said, trusted(watches, self.history_scale))
+
+    def mixed(self, said: Mapping[str, Scores], t: NDArray[np.float32]) -> Scores:
+        """The blend of what the parts say, (n, m) each and `comparable`, of users known by `t` (n,)."""
+        t = t[:, None]
         total = t * self.of_known.video_bias + (1 - t) * self.of_strangers.video_bias
-        for name, part in self.parts.items():
+        for name, values in said.items():
             weight = t * np.float32(self.of_known.weights[name])
             weight = weight + (1 - t) * np.float32(self.of_strangers.weights[name])
             if name == self.content:
                 more = t * np.float32(self.of_known.of_new) + (1 - t) * np.float32(self.of_strangers.of_new)
                 weight = weight + more * self.newness
             if weight.any():
-                total += weight * comparable(scores_of(part))
+                total += weight * values
         return total
 
     def write(self, folder: Path) -> dict[str, Any]:
