@@ -19,8 +19,11 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--out", type=Path, required=True, metavar="DIR")
     training.add_argument("--test-fraction", type=float, help="share of the newest rows held out")
     training.add_argument("--seed", type=int)
+    training.add_argument("--parameters", type=Path, metavar="FILE", help="tuned parameters (JSON)")
     training.add_argument(
-        "--two-tower-epochs", type=int, help="at most; it stops earlier when it no longer learns"
+        "--two-tower-epochs",
+        type=lambda text: int(text) if text else None,
+        help="of the learning-rate schedule; as tuned, or the model's own, if not given or empty",
     )
     training.add_argument(
         "--part",
@@ -63,15 +66,18 @@ def _folders(parser: argparse.ArgumentParser, option: str, given: Sequence[str])
 
 def _train(options: argparse.Namespace, parts: dict[str, Path]) -> None:
     from ml.pipeline import train
+    from ml.tuning_parameters import load, merged
 
-    config: dict = {"test_fraction": options.test_fraction, "seed": options.seed}
+    said: dict = {"test_fraction": options.test_fraction, "seed": options.seed}
     if options.two_tower_epochs is not None:
-        config["two_tower"] = {"epochs": options.two_tower_epochs}
-    config = {name: value for name, value in config.items() if value is not None}
+        said["two_tower"] = {"epochs": options.two_tower_epochs}
+    given = {name: value for name, value in said.items() if value is not None}
+    tuned = load(options.parameters)
 
     def show(phase: str, epoch: int, epochs: int, loss: float) -> None:
         print(f"{options.kind} {phase}: epoch {epoch}/{epochs} loss {loss:.4f}", flush=True)
 
+    config = merged(tuned, given)
     report = train(options.kind, options.training_set, options.out, config=config, progress=show, parts=parts)
     print(f"{options.kind}: {report.counts['rows']} rows, seconds {report.seconds}")
 

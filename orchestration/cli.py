@@ -42,11 +42,13 @@ def demo(
 @app.command()
 def repro() -> None:
     """Train and judge again from the tracked training set with `dvc repro`, outside Dagster."""
+    from ml.tuning_parameters import ensure
     from stack.data_versions import repository_root
 
     settings = settings_or_exit()
     if not settings.training_set_dir.exists():
         give_up(f"{settings.training_set_dir} is not there yet: `make demo` makes it", FAILED)
+    ensure(settings.parameters_dir)
     # dvc.yaml says `python`: it must be this one, wherever the caller's PATH points.
     here = str(Path(sys.executable).parent)
     environment = child_environment(settings)

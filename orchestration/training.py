@@ -90,12 +90,13 @@ def refuse_failed_validation(instance: dg.DagsterInstance) -> None:
 
 
 def training_config(settings: Settings) -> dict[str, Any]:
-    """What the settings say about training, as `ml.config.TrainConfig` takes it."""
-    return {
-        "test_fraction": settings.test_fraction,
-        "seed": settings.seed,
-        "two_tower": {"epochs": settings.two_tower_epochs},
-    }
+    """Tuned parameters, and over them what the settings say; as `ml.config.TrainConfig` takes it."""
+    from ml.tuning_parameters import PARAMETERS_FILE, load, merged
+
+    said: dict[str, Any] = {"test_fraction": settings.test_fraction, "seed": settings.seed}
+    if settings.two_tower_epochs is not None:
+        said["two_tower"] = {"epochs": settings.two_tower_epochs}
+    return merged(load(settings.parameters_dir / PARAMETERS_FILE), said)
 
 
 def _log_epochs(context: dg.AssetExecutionContext, kind: str) -> Callable[[str, int, int, float], None]:

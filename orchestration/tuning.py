@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "tuning"
 
+FIXED = ("svd",)
+"""Not tuned unless named: the contract sets SVD's parameters, and what ranks better here rates worse."""
+
 
 class TunedParameters(Record):
     """The tuned parameters on disk, a fragment of `ml.config.TrainConfig`, and their version in DVC."""
@@ -32,11 +35,6 @@ class TunedParameters(Record):
     replaced: list[str]
     """The kinds whose parameters this run replaced."""
     training_set_hash: str
-
-
-def parameters_dir(settings: Settings) -> Path:
-    """One folder, tracked by DVC: `parameters.json` and the evidence for it."""
-    return settings.home / "parameters"
 
 
 def studies_dir(settings: Settings) -> Path:
@@ -49,7 +47,7 @@ def present_config(settings: Settings) -> "TrainConfig":
     from ml.config import TrainConfig
     from ml.tuning_parameters import PARAMETERS_FILE, load, merged
 
-    tuned = load(parameters_dir(settings) / PARAMETERS_FILE)
+    tuned = load(settings.parameters_dir / PARAMETERS_FILE)
     return TrainConfig.of(merged(tuned, training_config(settings)))
 
 
@@ -74,15 +72,15 @@ def tune_parameters(
         present_config(settings),
         studies_dir(settings),
         minutes=minutes,
-        kinds=list(kinds) or list(SPACES),
+        kinds=list(kinds) or [kind for kind in SPACES if kind not in FIXED],
         code=code_version("ml"),
         say=context.log.info,
         listener=trials,
     )
     version = write(settings, tuning, context.run_id)
-    trials.annotate(tuning, version, parameters_dir(settings))
+    trials.annotate(tuning, version, settings.parameters_dir)
     record = TunedParameters(
-        path=parameters_dir(settings) / PARAMETERS_FILE,
+        path=settings.parameters_dir / PARAMETERS_FILE,
         dvc_hash=version.hash,
         replaced=tuning.replaced,
         training_set_hash=training_set.dvc_hash,
@@ -113,7 +111,7 @@ def write(settings: Settings, tuning: "Tuning", dagster_run_id: str) -> "DataVer
     from ml.tuning_parameters import PARAMETERS_FILE, ensure, load, load_evidence, save
     from stack.data_versions import track
 
-    folder = parameters_dir(settings)
+    folder = settings.parameters_dir
     ensure(folder)
     if tuning.replaced:
         before = load(folder / PARAMETERS_FILE)

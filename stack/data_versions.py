@@ -34,7 +34,10 @@ REMOTE = "objects"
 LOCK_WAIT_S = 120.0
 _HASH = re.compile(r"[0-9a-f]{32}\.dir")
 # In a home of its own DVC looks at these and nothing else (see the root's .dvcignore for why).
-_VISIBLE = ("dvc.yaml", "dvc.lock", "training_set.dvc", "training_set", "dvc_models")
+_VISIBLE = (
+    *("dvc.yaml", "dvc.lock", "training_set.dvc", "training_set", "dvc_models"),
+    *("parameters.dvc", "parameters"),
+)
 _HOME_IGNORE = "/*\n" + "".join(f"!/{name}\n" for name in _VISIBLE)
 
 T = TypeVar("T")

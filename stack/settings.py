@@ -107,7 +107,9 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2022, 1, 1), description="first day (UTC) that can be chosen to be rebuilt")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the newest interactions held out")
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    two_tower_epochs: int = Field(6, ge=1, description="at most: training stops when it no longer learns")
+    two_tower_epochs: int | None = Field(
+        None, ge=1, description="of the learning-rate schedule; the model's own (or tuned) if unset"
+    )
     tuning_minutes: float = Field(10.0, gt=0, description="how long one run of the tuning job looks")
 
     # What a model must reach to be promoted, besides winning (ml/gate.py has the rest, with reasons).
@@ -226,8 +228,13 @@ class Settings(BaseSettings):
 
     @property
     def training_set_dir(self) -> Path:
-        """One DVC-tracked folder: `interactions.parquet`, `videos.parquet`, `users.parquet`, `watched.parquet`, `meta.json`."""
+        """One DVC-tracked folder: interactions, videos, users and pairs met as parquet, and `meta.json`."""
         return self.home / "training_set"
+
+    @property
+    def parameters_dir(self) -> Path:
+        """One DVC-tracked folder: what tuning found, `parameters.json`, and why, `evidence.json`."""
+        return self.home / "parameters"
 
     @property
     def current_bundle_pointer(self) -> Path:

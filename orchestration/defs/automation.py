@@ -13,6 +13,7 @@ from orchestration.automation import (
 )
 from orchestration.defs.backfill import BACKFILL
 from orchestration.defs.data_quality import FEATURE_CHECKS
+from orchestration.defs.tuning import TUNING
 from orchestration.metadata import latest_metadata
 from orchestration.resources import Stores
 from stack.settings import Settings
@@ -34,7 +35,7 @@ groups = dg.AssetSelection.groups
 
 everything_job = dg.define_asset_job(
     "everything_job",
-    selection=dg.AssetSelection.all() - BACKFILL,
+    selection=dg.AssetSelection.all() - BACKFILL - TUNING,
     description="The whole graph, from raw events to a served feed.",
 )
 ingestion_job = dg.define_asset_job(
@@ -42,7 +43,7 @@ ingestion_job = dg.define_asset_job(
 )
 training_job = dg.define_asset_job(
     "training_job",
-    selection=groups("training", "serving") | FEATURE_CHECKS,
+    selection=(groups("training", "serving") - TUNING) | FEATURE_CHECKS,
     description="A training set of what the warehouse holds, models, judgement, registration, a served bundle.",
 )
 serving_job = dg.define_asset_job(

@@ -94,10 +94,12 @@ def training_set(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output
     video as they stood at the start of its hour, and the catalogue they refer to.
 
     One folder, tracked by DVC as one version; the hash travels to MLflow and into the bundle."""
+    from ml.tuning_parameters import ensure
     from serving.code_version import code_version as commit_of_code
     from stack.data_versions import track
 
     settings = stores.settings
+    ensure(settings.parameters_dir)  # `dvc repro` of this set's models depends on the file
     with stores.clickhouse() as client:
         meta = export_training_set(client, settings.training_set_dir, seed=settings.seed)
     made = {

@@ -17,7 +17,8 @@ class TuningConfig(dg.Config):
         default=None, gt=0, description="how long to look; REELGRAPH_TUNING_MINUTES if unset"
     )
     kinds: list[str] = Field(
-        default=[], description="kinds of model; all that have something to tune if empty"
+        default=[],
+        description="if empty, all with something to tune; SVD, whose parameters the contract sets, only if named",
     )
 
 

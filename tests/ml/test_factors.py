@@ -182,7 +182,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     MODEL.save(tmp_path / "m")
     arrays = tmp_path / "m" / "arrays.npz"
     arrays.write_bytes(arrays.read_bytes()[:200])
-    with pytest.raises(ModelFilesError, match="not a saved model|not the file that was saved"):
+    with pytest.raises(ModelFilesError, match=r"not a saved model|not the file that was saved"):
         load(tmp_path / "m")
 
 

@@ -62,6 +62,7 @@ def test_an_erasure_waits_for_every_job_that_could_write_the_user_again(location
     harmless = {
         "serving_job",  # packs registered models: the opt-out list masks the user in every bundle
         "monitoring_job",  # counts
+        "tuning_job",  # trains, on a set that is there, and keeps parameters
         "erase_user_job",
     }
     assert set(location["jobs"]) - harmless == set(WRITERS)
@@ -82,8 +83,9 @@ def test_the_stages_are_the_groups(location: dict) -> None:
         },
         "training": {
             *("training_interactions", "user_features_hourly", "video_features_hourly"),
-            *("training_set", "svd_model", "two_tower_model", "popularity_model"),
-            *("model_evaluation", "registered_models"),
+            *("training_set", "svd_model", "als_model", "item_item_model", "content_model"),
+            *("popularity_model", "two_tower_model", "hybrid_model", "tuned_parameters"),
+            *("model_evaluation", "registered_models", "promotion_decision"),
         },
         "serving": {"serving_bundle"},
         "monitoring": {"drift_report"},
@@ -99,11 +101,13 @@ def test_the_graph_runs_from_events_to_the_feed(location: dict) -> None:
     parents = {name: asset["parents"] for name, asset in location["assets"].items()}
     assert parents["stg_playback_events"] == ["playback_events"]
     assert parents["training_set"] == [
-        *("stg_videos", "training_interactions"),
+        *("stg_users", "stg_videos", "training_interactions"),
         *("user_features", "user_features_hourly", "video_features", "video_features_hourly"),
         "watch_sessions",
     ]
     assert parents["two_tower_model"] == ["training_set"]
+    parts = ["als_model", "content_model", "item_item_model", "training_set", "two_tower_model"]
+    assert parents["hybrid_model"] == parts
     assert "model_evaluation" in parents["registered_models"]
     assert parents["serving_bundle"] == ["registered_models", "stg_videos", "watch_sessions"]
 

@@ -82,8 +82,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         tmp_path / "home", mlflow_tracking_uri_override=f"http://127.0.0.1:{free_ports(1)[0]}"
     )
     monkeypatch.setattr("ml.tuning.TRIALS_PER_FIELD", 2)
-    visible = "!/parameters\n!/parameters.dvc\n"
-    monkeypatch.setattr(data_versions, "_HOME_IGNORE", data_versions._HOME_IGNORE + visible)
     settings.home.mkdir()
     save(settings.home / "parameters", POOR, {})
     with dg.instance_for_test() as instance:
