@@ -1,6 +1,7 @@
 """Several processes that train one model, each on its share of every batch: `torchrun -m ml.distributed`."""
 
 import argparse
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,8 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="JSON with fields of TrainConfig")
     parser.add_argument("--checkpoint", type=Path, help="folder to go on from when killed")
     options = parser.parse_args(arguments)
-    import json
-
     config = TrainConfig.of(json.loads(options.config.read_text("utf-8")) if options.config else None)
     data = TrainingSet.load(options.training_set)
     with process_group() as world:

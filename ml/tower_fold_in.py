@@ -31,6 +31,7 @@ class TowerFoldIn:
     weight_power: float
     rank_decay: float
     half_life_days: float
+    min_weight: float
     length: int
     scale: float
     name: ClassVar[str] = "towers"
@@ -42,6 +43,7 @@ class TowerFoldIn:
         schema: VideoSchema,
         *,
         half_life_days: float,
+        min_weight: float,
         length: int,
     ) -> Self:
         """From the towers' `state_dict`."""
@@ -57,6 +59,7 @@ class TowerFoldIn:
             weight_power=float(state["weight_power"]),
             rank_decay=float(np.exp(state["log_rank_decay"])),
             half_life_days=half_life_days,
+            min_weight=min_weight,
             length=length,
             scale=float(np.exp(state["log_scale"])),
         )
@@ -69,12 +72,13 @@ class TowerFoldIn:
         video_factors: Floats,
     ) -> Floats:
         """As `TwoTower.user_vectors` for a stranger; the past is oldest first, its newest `length` are looked at."""
-        newest = slice(None, -self.length - 1, -1)
-        rows, weights, ages_days = rows[newest], weights[newest], ages_days[newest]
-        there = weights > 0
-        logs = self.weight_power * np.log(np.maximum(weights, 1e-6)) - self.rank_decay * np.arange(len(rows))
-        shares = np.where(there, np.exp2(-ages_days / self.half_life_days) * np.exp(logs), 0)
-        pooled = shares @ self.history[rows] / (shares.sum() + _EMPTY) if there.any() else self.no_history
+        heard = np.flatnonzero((weights > 0) & (weights >= self.min_weight))[::-1][: self.length]
+        weights, ages_days = weights[heard], ages_days[heard]
+        logs = self.weight_power * np.log(np.maximum(weights, 1e-6)) - self.rank_decay * np.arange(len(heard))
+        shares = np.exp2(-ages_days / self.half_life_days) * np.exp(logs)
+        pooled = (
+            shares @ self.history[rows[heard]] / (shares.sum() + _EMPTY) if len(heard) else self.no_history
+        )
         x = self.skip @ pooled + self.layers(np.concatenate([pooled, self.stranger]).astype(np.float32))
         return np.float32(self.scale) * unit(x)
 
@@ -85,7 +89,7 @@ class TowerFoldIn:
         return replace(self, history=history)
 
     def settings(self) -> dict[str, Any]:
-        numbers = ("weight_power", "rank_decay", "half_life_days", "length", "scale")
+        numbers = ("weight_power", "rank_decay", "half_life_days", "min_weight", "length", "scale")
         return {**{name: getattr(self, name) for name in numbers}, "videos": self.videos.settings()}
 
     def arrays(self) -> dict[str, NDArray]:

@@ -99,6 +99,10 @@ class Trainer:
         config = self.config
         if config.precision == "float16" and self.data.device.type != "cuda":
             raise ConfigurationError("two_tower.precision: float16 needs a GPU; take bfloat16 or float32")
+        if self.world.size > 1 and self.data.device.type == "cuda" and list(_lazy(self.towers)):
+            raise ConfigurationError(
+                "two_tower.lazy_rows: NCCL sums no sparse gradients; set it above all tables"
+            )
         self.loss = self.world.wrapped(SampledSoftmax(self.towers))
         self.sampler = Sampler.of(self.data.examples, config, self.seed)
         self.scaler = torch.amp.GradScaler(self.data.device.type, enabled=config.precision == "float16")
@@ -210,9 +214,7 @@ class Trainer:
 
 def optimisers(towers: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
     """AdamW, without decay for biases and scalars; Adam for the rows that a batch touches of the large tables."""
-    lazy = [
-        table.weight for table in towers.modules() if isinstance(table, torch.nn.Embedding) and table.sparse
-    ]
+    lazy = list(_lazy(towers))
     others = [p for p in towers.parameters() if all(p is not table for table in lazy)]
     groups = [
         {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -220,6 +222,13 @@ def optimisers(towers: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Opt
     ]
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)]
     return [*found, torch.optim.SparseAdam(lazy, lr=config.learning_rate)] if lazy else found
+
+
+def _lazy(towers: TwoTower) -> Iterator[Tensor]:
+    """The large tables, whose gradients are sparse."""
+    for module in towers.modules():
+        if isinstance(module, torch.nn.Embedding) and module.sparse:
+            yield module.weight
 
 
 def rate_at(share: float) -> float:

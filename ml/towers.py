@@ -86,7 +86,7 @@ class TwoTower(nn.Module):
         self.no_history = nn.Parameter(torch.zeros(width))
         self.weight_power = nn.Parameter(torch.tensor(0.2))
         self.log_rank_decay = nn.Parameter(torch.tensor(-4.0))
-        self.users = _table(sizes.users + 1, dim, 0.02, config)
+        self.users = _table(sizes.users + 1, dim, 0.0, config)
         self.profiles = nn.ModuleList(_table(n, profile, 0.03, config) for n in sizes.profile_columns)
         self.user_skip = nn.Linear(width, dim, bias=False)
         self.user_tower = Tower(width + dim + profile, config.hidden, dim)

@@ -143,6 +143,7 @@ class Prepared:
                 state,
                 self.schema,
                 half_life_days=self.config.history_half_life_days,
+                min_weight=self.config.history_min_weight,
                 length=self.config.history_length,
             ),
         )

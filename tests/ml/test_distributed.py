@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.distributed import World
+from ml.config import TrainConfig
+from ml.distributed import World, main
 from ml.factors import FactorModel
 from ml.saved import load
 from ml.two_tower import fit
 from ml.two_tower_config import TwoTowerConfig
-from tests.ml.planted import known, tastes
+from tests.ml.planted import known, tastes, write_folder
 
 ROOT = Path(__file__).parents[2]
 NO_NOISE = {"dropout": 0.0, "user_id_dropout": 0.0, "video_id_dropout": 0.0}
@@ -103,3 +104,14 @@ def test_alone_nothing_is_shared() -> None:
     assert world.sum(2.5) == 2.5
     assert World(1, 2).share(np.arange(5)).tolist() == [3, 4]
     assert World(1, 2).share(np.arange(1)).tolist() == []
+
+
+def test_the_command_fits_a_folder_and_saves_the_model(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set", tastes(), known(tastes()).catalogue)
+    config = {"seed": 3, "two_tower": {**WHOLE, "epochs": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main([str(data), str(tmp_path / "model"), "--config", str(tmp_path / "config.json")]) == 0
+    settings = TrainConfig.of(config)
+    expected = fit(known(tastes()), settings.two_tower, seed=3).model
+    assert isinstance(expected, FactorModel)
+    np.testing.assert_array_equal(factors(tmp_path / "model").user_factors, expected.user_factors)

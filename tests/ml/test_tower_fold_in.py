@@ -24,7 +24,9 @@ from ml.two_tower import fit
 from ml.two_tower_config import TwoTowerConfig
 from tests.ml.planted import START_MS, catalogue, known, taste_videos, tastes
 
-CONFIG = TwoTowerConfig(epochs=20, batch_size=64, history_length=4, video_id_dropout=0.5)
+CONFIG = TwoTowerConfig(
+    epochs=20, batch_size=64, history_length=4, history_min_weight=0.2, video_id_dropout=0.5
+)
 CONTENT = np.random.default_rng(0).normal(size=(31, 3)).astype(np.float32)
 
 
@@ -55,7 +57,8 @@ def test_a_stranger_s_vector_is_what_torch_makes_of_their_past(n: int) -> None:
     fold_in = model().fold_in
     assert fold_in is not None
     found = fold_in.user_vector(rows, weights, ages, model().video_factors)
-    newest = [torch.from_numpy(a[::-1][:4].copy())[None] for a in (rows + 1, weights, ages)]
+    heard = weights >= 0.2  # what training looks at
+    newest = [torch.from_numpy(a[heard][::-1][:4].copy())[None] for a in (rows + 1, weights, ages)]
     with torch.inference_mode():
         built = towers()
         asked = TorchPast(torch.tensor([0]), torch.zeros((1, 5), dtype=torch.long), *newest)
