@@ -3,12 +3,15 @@
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.gate import Contestant, Decision, Rules, decide
-from ml.gate_evidence import level, seed_noise
+from ml.gate_evidence import level, seed_noise, weigh
 from ml.metrics import PRIMARY, PerUser
 from ml.simulation import Platform, noise_for_gain, per_user_metrics, ranker, simulate_platform
 
@@ -85,6 +88,45 @@ def noise_between_seeds(users: int = 15_600) -> float:
     return seed_noise(fits)
 
 
+def trainings(data: Path, kind: str = "als", seeds: int = 10, say: Say = lambda _: None) -> dict[str, Any]:
+    """Real trainings of one recipe that differ in their seed, on KuaiRand-late's known days up to the inner cut, judged
+    on the days up to the cut: the benchmark's test rows are not looked at.
+
+    `noise` is what `Rules.seed_noise` should hold for the kind. Of all ordered pairs of trainings the gate would
+    promote the shares `promoted with noise` and `promoted without`; users alone would explain the level of the test.
+    """
+    from ml.bench.late_data import LAST_INNER_DAY, LAST_KNOWN_DAY, Late, Tables
+    from ml.config import TrainConfig
+    from ml.evaluate import evaluate
+    from ml.fit import fit
+
+    late = Late.of(Tables.read(data), LAST_INNER_DAY, LAST_KNOWN_DAY)
+    fits = []
+    for seed in range(seeds):
+        model = fit(kind, late.known, TrainConfig(seed=seed)).model
+        fits.append(evaluate(model, late.users).per_user[PRIMARY])
+        say(f"{kind}, seed {seed}: NDCG@10 {fits[-1].mean():.5f}")
+    return {"kind": kind, "seeds": seeds, "users": len(late.users.user_ids), **same_recipe(fits)}
+
+
+def same_recipe(fits: Sequence[NDArray]) -> dict[str, float]:
+    """The noise between trainings of one recipe, and what of their ordered pairs wins with and without knowing it."""
+    noise, alpha = seed_noise(fits), level(Rules().alpha, 1)
+    means = np.asarray([values.mean() for values in fits])
+    pairs = list(permutations(fits, 2))
+
+    def wins(told: float) -> float:
+        found = [weigh(one, other, alpha=alpha, noise=(told, told)).low > 0 for one, other in pairs]
+        return float(np.mean(found))
+
+    return {
+        "noise": noise,
+        "spread of the means": float(means.std(ddof=1) / means.mean()),
+        "promoted with noise": wins(noise),
+        "promoted without": wins(0.0),
+    }
+
+
 def _contestant(world: Platform, noise: float, seed: int) -> Contestant:
     """With two slices of users, by how much is known of them, so that slices can hold a challenger back too."""
     per_user = per_user_metrics(world, ranker(world, noise, seed))
@@ -123,7 +165,13 @@ def _summary(decisions: Sequence[Decision]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--data", type=Path, help="folder of KuaiRand-Pure: real trainings instead")
+    parser.add_argument("--kind", default="als")
+    parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
+    if options.data:
+        print(json.dumps(trainings(options.data, options.kind, options.seeds, say=print), indent=2))
+        return
     print(json.dumps(measure(pairs=options.pairs, say=print), indent=2))
 
 

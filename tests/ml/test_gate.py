@@ -15,7 +15,7 @@ from ml.gate_evidence import level, seed_noise, weigh
 from ml.gate_report import describe
 
 N = 4000
-LENIENT = Rules(precision_floor=0.01)
+LENIENT = Rules(seed_noise={}, precision_floor=0.01)
 
 
 def contestant(kind: str = "als", gain: float = 0.0, **changes) -> Contestant:
@@ -101,16 +101,16 @@ def test_another_recipe_is_promoted_when_it_wins_beyond_noise() -> None:
 
 def test_what_seeds_explain_is_no_win() -> None:
     """All 4,000 users are a little better off: without the seeds that would be beyond any doubt."""
-    noisy = Rules(precision_floor=0.01, other_noise=0.01)
+    noisy = Rules(seed_noise={}, precision_floor=0.01, other_noise=0.01)
     one, other = contestant("hybrid", 0.02), contestant("als")
-    assert decide(one, other, rules=Rules(precision_floor=0.01, other_noise=0.0)).promote
+    assert decide(one, other, rules=Rules(seed_noise={}, precision_floor=0.01, other_noise=0.0)).promote
     decision = decide(one, other, rules=noisy)
     assert failed(decision) == ["wins"]
     assert decision.reason.startswith("hybrid is not promoted: not better beyond noise: NDCG@10 +0.0040")
 
 
 def test_a_win_must_be_clearer_the_more_often_and_the_more_were_tried() -> None:
-    rules = Rules(precision_floor=0.01, other_noise=0.006)
+    rules = Rules(seed_noise={}, precision_floor=0.01, other_noise=0.006)
     one, other = contestant("hybrid", 0.019), contestant("als")
     assert decide(one, other, rules=rules).promote
     assert failed(decide(one, other, rules=rules, attempt=5)) == ["wins"]
@@ -151,7 +151,7 @@ def test_the_champions_recipe_is_promoted_again_for_its_newer_data() -> None:
     ],
 )
 def test_a_reason_counts_within_the_margin_and_only_if_it_is_measured(reason: str, better: dict) -> None:
-    rules = Rules(precision_floor=0.01, other_noise=0.0)
+    rules = Rules(seed_noise={}, precision_floor=0.01, other_noise=0.0)
     incumbent = contestant("als")
     incumbent.per_user["diversity_at_10"] = np.full(N, 0.5)
     good = contestant("svd", -0.005, **better)
@@ -251,14 +251,19 @@ def test_a_decision_is_json_and_readable() -> None:
 
 @given(gain=st.floats(-0.2, 0.2), other=st.floats(-0.2, 0.2), noise=st.floats(0, 0.05))
 def test_two_recipes_never_both_win(gain: float, other: float, noise: float) -> None:
-    rules = Rules(precision_floor=0.01, other_noise=noise, slice_margin=1.0)
+    rules = Rules(seed_noise={}, precision_floor=0.01, other_noise=noise, slice_margin=1.0)
     one, two = contestant("svd", gain), contestant("als", other)
     assert not (decide(one, two, rules=rules).promote and decide(two, one, rules=rules).promote)
 
 
 @given(attempt=st.integers(1, 50))
 def test_a_later_attempt_never_wins_where_an_earlier_one_failed(attempt: int) -> None:
-    rules = Rules(precision_floor=0.01, other_noise=0.006)
+    rules = Rules(seed_noise={}, precision_floor=0.01, other_noise=0.006)
     one, two = contestant("svd", 0.019), contestant("als")
     sooner, later = (decide(one, two, rules=rules, attempt=k).promote for k in (attempt, attempt + 1))
     assert sooner or not later
+
+
+def test_kinds_without_chance_have_no_noise_and_unknown_ones_some() -> None:
+    rules = Rules()
+    assert [rules.noise_of(kind) for kind in ("item-item", "als", "hybrid")] == [0.0, 0.02, 0.005]

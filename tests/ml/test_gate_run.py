@@ -19,7 +19,7 @@ from ml.saved import load
 from ml.training_set import TrainingSet
 from tests.ml.planted import catalogue, taste_videos, tastes, write_folder
 
-RULES = Rules(slice_users=10_000, other_noise=0.0, max_latency_ms=1000)
+RULES = Rules(seed_noise={}, slice_users=10_000, other_noise=0.0, max_latency_ms=1000)
 CONFIG = {
     "item_item": {"regularisation": 5.0},
     "als": {"n_factors": 4, "n_epochs": 3},
