@@ -58,8 +58,9 @@ def loops(users: int, videos: int, rows_per_user: int) -> Figures:
         plain = SampledSoftmax(TwoTower(prepared.sizes, config))
         plain_optimisers = optimisers(plain.towers, config)
         batches = np.array_split(prepared.examples.epoch(0, 0), trainer.steps)[:STEPS]
-        made = [_like(trainer.load(batch), prepared.sizes.videos) for batch in batches]
-        targets = sum(int((inputs.strength > 0).sum()) for inputs in made)
+        real = [trainer.load(batch) for batch in batches]
+        targets = sum(int((inputs.strength > 0).sum()) for inputs in real)
+        made = [_like(inputs, prepared.sizes.videos) for inputs in real]
 
         def ours() -> None:
             for batch in batches:
