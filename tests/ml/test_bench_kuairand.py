@@ -148,6 +148,7 @@ def test_rows_say_what_was_wanted_and_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_hybrid_reaches_its_targets_on_the_benchmark(real_data: Path) -> None:
     parts = TrainConfig().hybrid.model_copy(update={"parts": ("als", "item-item")})
     config = TrainConfig().model_copy(update={"hybrid": parts})
