@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+from pydantic import ValidationError
 
 from orchestration.records import Record
 
@@ -35,3 +36,8 @@ class RecordIOManager(dg.IOManager):
         except FileNotFoundError as error:
             name = context.asset_key.to_user_string()
             raise RecordNotFound(f"{name} has not been materialized yet: materialize it first") from error
+        except ValidationError as error:
+            name = context.asset_key.to_user_string()
+            raise RecordNotFound(
+                f"the record of {name} is of another version of this code: materialize it again"
+            ) from error

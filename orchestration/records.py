@@ -35,8 +35,6 @@ class TrainedModel(Record):
     seconds: float
     training_set_hash: str
     dagster_run_id: str
-    champion_before: int | None
-    """The registered version under `champion` when this training began."""
 
 
 class Judgement(Record):
@@ -52,8 +50,6 @@ class RegisteredModels(Record):
     """The versions of the registered model `recommender` this run made, by kind."""
 
     versions: dict[str, int]
-    champion_kind: str
-    champion_version: int
 
 
 class ServingBundle(Record):

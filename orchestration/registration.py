@@ -1,7 +1,7 @@
 """Registers what a run trained: parameters, curves, judged metrics and lineage, one MLflow run a kind."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,18 +96,3 @@ def dbt_invocation(instance: dg.DagsterInstance) -> str | None:
     said = latest_metadata(instance, DBT_MODEL) or {}
     found = said.get("invocation_id")
     return str(found.value) if found else None
-
-
-def choose_champion(
-    settings: Settings, winner: "RegisteredVersion", *, before: int | None, log: Callable[[str], None]
-) -> "RegisteredVersion":
-    """Point `champion` at the winner and return it; `before` is the version that had the alias when the training
-    began. If another has it now, a person moved it meanwhile: that decision stands."""
-    from serving import registry
-
-    current = registry.by_alias(settings, "champion")
-    if current is not None and current.version not in (before, winner.version):
-        log(f"champion was moved to version {current.version} by hand during the training: it stays there")
-        return current
-    registry.set_alias(settings, "champion", winner.version)
-    return winner

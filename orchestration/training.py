@@ -27,7 +27,6 @@ def train_model(
     from ml.pipeline import train
 
     refuse_failed_validation(context.instance)
-    champion_before = _champion(context, settings)
     out = settings.home / "models" / kind
     config = TrainConfig.of(training_config(settings))
     report = train(
@@ -46,7 +45,6 @@ def train_model(
         seconds=sum(report.seconds.values()),
         training_set_hash=training_set.dvc_hash,
         dagster_run_id=context.run_id,
-        champion_before=champion_before,
     )
     return dg.Output(
         record,
@@ -62,20 +60,6 @@ def train_model(
             "dagster/row_count": report.counts["rows"],
         },
     )
-
-
-def _champion(context: dg.AssetExecutionContext, settings: Settings) -> int | None:
-    """The version under `champion` now. Training goes on without MLflow; its registration will wait for it."""
-    from serving import registry
-
-    try:
-        champion = registry.by_alias(settings, "champion")
-    except registry.RegistryUnavailableError as error:
-        context.log.warning(
-            f"MLflow does not answer, a champion set by hand before this will be kept: {error}"
-        )
-        return None
-    return champion.version if champion else None
 
 
 def refuse_failed_validation(instance: dg.DagsterInstance) -> None:

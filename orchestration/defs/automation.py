@@ -99,14 +99,16 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     job=serving_job,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Builds and serves a bundle when someone moves the `champion` alias in the MLflow UI.",
+    description="Serves what someone moves the `champion` alias to in the MLflow UI, and records that it was by hand.",
 )
 def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
-    from serving import registry
+    from orchestration.promotion import observation
+    from serving import registry, registry_promotion
     from serving.registry import DAGSTER_RUN_TAG
 
     settings = stores.settings
     try:
+        by_hand = registry_promotion.record_manual_promotion(settings)
         champion = registry.by_alias(settings, "champion")
     except registry.RegistryUnavailableError as error:
         return dg.SkipReason(f"MLflow does not answer: {error}")
@@ -125,6 +127,7 @@ def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.
     )
     return dg.SensorResult(
         run_requests=requests,
+        asset_events=[observation(by_hand)] if by_hand else [],
         skip_reason=None if requests else dg.SkipReason(decision.reason),
         cursor=cursor.dump(),
     )

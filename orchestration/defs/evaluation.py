@@ -8,10 +8,18 @@ from orchestration.judging import describe_lead, flat_metrics
 from orchestration.metadata import markdown_table, picture
 from orchestration.pools import MODELS
 from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
-from orchestration.registration import choose_champion, register_all
+from orchestration.registration import dbt_invocation, register_all
 from orchestration.resources import Stores
 
-SHOWN = ("ndcg_at_10", "recall_at_20", "precision_at_10", "mrr_at_10", "coverage_at_10", "novelty_at_10", "rmse")
+SHOWN = (
+    "ndcg_at_10",
+    "recall_at_20",
+    "precision_at_10",
+    "mrr_at_10",
+    "coverage_at_10",
+    "novelty_at_10",
+    "rmse",
+)
 PICTURES = ("judgement", "differences", "slices", "trade_offs")
 
 
@@ -85,26 +93,23 @@ def registered_models(
     hybrid_model: TrainedModel,
     model_evaluation: Judgement,
 ) -> dg.Output[RegisteredModels]:
-    """Versions of the registered model `recommender`, one a kind; aliases `svd`, `two-tower`, and `champion` on
-    the better of the two, unless somebody moved `champion` by hand since the training began."""
+    """Versions of the registered model `recommender`, one a kind, each under an alias of its kind's name, with all they
+    come from. Which of them serves is for `promotion_decision` to say."""
     from serving import registry
 
     settings = stores.settings
     trained = [svd_model, als_model, item_item_model, content_model]
     trained += [popularity_model, two_tower_model, hybrid_model]
-    versions = register_all(settings, training_set, trained, model_evaluation)
-    champion = choose_champion(
-        settings, versions[model_evaluation.best_kind], before=svd_model.champion_before, log=context.log.info
-    )
-    record = RegisteredModels(
-        versions={kind: version.version for kind, version in versions.items()},
-        champion_kind=champion.kind,
-        champion_version=champion.version,
+    versions = register_all(
+        settings,
+        training_set,
+        trained,
+        model_evaluation,
+        dbt_invocation_id=dbt_invocation(context.instance),
     )
     return dg.Output(
-        record,
+        RegisteredModels(versions={kind: version.version for kind, version in versions.items()}),
         metadata={
-            "champion": f"{champion.kind}, version {champion.version}",
             "as of": str(training_set.meta["as_of"]),
             "window start": str(training_set.meta["window_start"]),
             "registered model": MetadataValue.url(registry.model_url(settings)),

@@ -6,7 +6,7 @@ from data_quality.training_set import fetch_catalogue, watched_pairs
 from orchestration.bundling import build_bundle, wait_until_served
 from orchestration.code_versions import code_version
 from orchestration.metadata import markdown_table
-from orchestration.records import RegisteredModels, ServingBundle
+from orchestration.records import ServingBundle
 from orchestration.resources import Stores
 
 
@@ -14,13 +14,11 @@ from orchestration.resources import Stores
     group_name="serving",
     kinds={"bentoml"},
     owners=["team:serving"],
-    deps=["watch_sessions", "stg_videos"],
+    deps=["watch_sessions", "stg_videos", "promotion_decision"],
     code_version=code_version("serving", "orchestration/bundling.py"),
     retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
 )
-def serving_bundle(
-    context: dg.AssetExecutionContext, stores: Stores, registered_models: RegisteredModels
-) -> dg.Output[ServingBundle]:
+def serving_bundle(context: dg.AssetExecutionContext, stores: Stores) -> dg.Output[ServingBundle]:
     """A Bento with the models the aliases point to *now*, id maps, the seen filter, and the record of its making.
 
     The aliases decide, not the last training run: a promotion or rollback by hand is served by building again."""

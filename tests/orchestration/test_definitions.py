@@ -109,7 +109,9 @@ def test_the_graph_runs_from_events_to_the_feed(location: dict) -> None:
     parts = ["als_model", "content_model", "item_item_model", "training_set", "two_tower_model"]
     assert parents["hybrid_model"] == parts
     assert "model_evaluation" in parents["registered_models"]
-    assert parents["serving_bundle"] == ["registered_models", "stg_videos", "watch_sessions"]
+    gate = ["model_evaluation", "registered_models", "training_set"]
+    assert parents["promotion_decision"] == gate
+    assert parents["serving_bundle"] == ["promotion_decision", "stg_videos", "watch_sessions"]
 
 
 def test_dbt_tests_and_validations_are_checks_and_one_of_them_blocks_training(location: dict) -> None:
@@ -129,7 +131,8 @@ def test_dbt_tests_and_validations_are_checks_and_one_of_them_blocks_training(lo
 
 def test_there_is_a_job_for_all_and_one_a_stage(location: dict) -> None:
     jobs, assets = location["jobs"], location["assets"]
-    assert jobs["everything_job"] == sorted(assets.keys() - {"rebuilt_days"})  # which is run day by day
+    apart = {"rebuilt_days", "tuned_parameters"}  # run day by day; run on demand
+    assert jobs["everything_job"] == sorted(assets.keys() - apart)
     assert jobs["sessions_job"] == ["int_session_states", "stg_videos", "watch_sessions"]
     assert jobs["online_features_job"] == ["online_features"]
     assert jobs["serving_job"] == ["serving_bundle"]

@@ -90,7 +90,6 @@ class Platform:
                 seconds=1.0,
                 training_set_hash=training_set.dvc_hash,
                 dagster_run_id=dagster_run_id,
-                champion_before=None,
             )
             for kind, report in reports.items()
         ]
@@ -296,9 +295,7 @@ def test_the_asset_shows_the_decision_and_every_check(platform: Platform) -> Non
     records = {
         "training_set": run.training_set,
         "model_evaluation": run.judgement,
-        "registered_models": RegisteredModels(
-            versions=dict(run.versions), champion_kind="", champion_version=0
-        ),
+        "registered_models": RegisteredModels(versions=dict(run.versions)),
     }
     for name, record in records.items():
         (folder / f"{name}.json").write_text(record.model_dump_json())
