@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestration.models_cli import models
 from orchestration.users_cli import users
 from stack.cli import FAILED, INTERRUPTED, app, bring_up, give_up, make_console, settings_or_exit
 from stack.settings import child_environment
@@ -15,6 +16,7 @@ from stack.settings import child_environment
 __all__ = ["app"]
 
 app.add_typer(users, name="users")
+app.add_typer(models, name="models")
 
 
 @app.command()
