@@ -24,9 +24,9 @@ Figures = dict[str, Any]
 
 
 def measure() -> Figures:
-    """`loops`: examples (targets) a second of our loop and of the plain one, for a catalogue of KuaiRand-Pure's size and a
-    large one, whose tables are updated row by row; `large`: what 1M users x 100k videos take. Each in a process of its
-    own, one thread.
+    """`loops`: examples (targets) a second of our loop and of the plain one, for a catalogue of KuaiRand-Pure's size
+    and a large one, whose tables are updated row by row; `large`: what 1M users x 100k videos take. Each in a process
+    of its own, one thread.
     """
     shapes = {
         "7,583 videos": partial(loops, 20_000, 7_583, 40),
