@@ -52,7 +52,9 @@ class FactorModel(Recommender):
         known = rows != MISSING
         if not known.any():
             return self._of_strangers(len(rows))
-        vectors = np.where(known[:, None], self.user_factors[rows], np.float32(0))  # strangers: the biases alone
+        vectors = np.where(
+            known[:, None], self.user_factors[rows], np.float32(0)
+        )  # strangers: the biases alone
         scores = vectors @ self.video_factors.T
         scores += self.video_bias + np.float32(self.offset)
         scores += np.where(known, self.user_bias[rows], np.float32(0))[:, None]

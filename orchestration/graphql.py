@@ -74,17 +74,17 @@ class DagsterClient:
             raise _error(f"{result['__typename']}: {result.get('message', '')}".strip())
         return result
 
-    def assets(self) -> list[AssetState]:
-        """Every asset of the graph that can be materialized."""
+    def assets(self, job: str | None = None) -> list[AssetState]:
+        """Every asset of the graph (or of one job) that can be materialized."""
         data = self._call(
-            """{ assetNodes { assetKey { path } isMaterializable staleStatus
+            """{ assetNodes { assetKey { path } isMaterializable jobNames staleStatus
                  assetMaterializations(limit: 1) { metadataEntries { label __typename
                    ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue }
                    ... on BoolMetadataEntry { boolValue } } } } }"""
         )
         states = []
         for node in data["assetNodes"]:
-            if node["isMaterializable"]:
+            if node["isMaterializable"] and (job is None or job in node["jobNames"]):
                 latest = (node["assetMaterializations"] or [{"metadataEntries": []}])[0]
                 metadata = {
                     entry["label"]: entry.get("text", entry.get("intValue", entry.get("boolValue")))

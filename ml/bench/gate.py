@@ -78,6 +78,19 @@ def measure(
     }
 
 
+def rows(figures: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    """(what, target, seen, met) of each figure that has a target."""
+    told = []
+    for name, target in figures["targets"].items():
+        found = figures["promoted"][name]
+        what = "A/A pairs promoted" if name == "same" else f"pairs {name} better promoted"
+        limit = f"<= {target['at most']:.0%}" if "at most" in target else f">= {target['at least']:.0%}"
+        low, high = found["interval"]
+        seen = f"{found['share']:.1%} [{low:.1%}, {high:.1%}] of {figures['pairs']}"
+        told.append((f"gate: {what}", limit, seen, bool(target["kept"])))
+    return told
+
+
 def noise_between_seeds(users: int = 15_600) -> float:
     """Relative standard deviation of NDCG@10 between seeds of the simulated champion."""
     world = simulate_platform(users, seed=_NOISE_PLATFORM)

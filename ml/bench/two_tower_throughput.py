@@ -17,6 +17,7 @@ from ml.two_tower_config import TwoTowerConfig
 
 ROUNDS, STEPS = 5, 8
 LARGE_STEPS = 10
+MIN_RATIO, MAX_LOADING = 0.9, 0.15
 MEMORY_TARGET_BYTES = 4 * 1024**3
 DAY_MS = 86_400_000
 
@@ -36,6 +37,25 @@ def measure() -> Figures:
         "loops": {name: _alone(loop) for name, loop in shapes.items()},
         "large": _alone(partial(large, 1_000_000, 100_000, 5)),
     }
+
+
+def rows(figures: Figures) -> list[tuple[str, str, str, bool]]:
+    """(what, target, seen, met) of each figure that has a target."""
+    told = []
+    for name, found in figures["loops"].items():
+        own, plain = found["targets_per_second"], found["plain_targets_per_second"]
+        seen = f"{own:,.0f}/s against {plain:,.0f}/s ({found['ratio']:.2f}x)"
+        told.append(
+            (f"two-tower examples, {name}", f">= {MIN_RATIO}x plain torch", seen, found["ratio"] >= MIN_RATIO)
+        )
+        share = found["loading_share"]
+        told.append(
+            (f"two-tower data loading, {name}", f"<= {MAX_LOADING:.0%}", f"{share:.1%}", share <= MAX_LOADING)
+        )
+    peak = figures["large"]["peak_bytes"]
+    seen = f"{peak / 1024**3:.2f} GiB"
+    told.append(("two-tower at 1M users x 100k videos", "<= 4 GiB", seen, peak <= MEMORY_TARGET_BYTES))
+    return told
 
 
 def loops(users: int, videos: int, rows_per_user: int) -> Figures:

@@ -74,7 +74,7 @@ def promotion_decision(
             "promoted": made.promoted,
             "reason": made.reason,
             "champion": champion,
-            "champion before": made.champion_before or 0,
+            "champion before": made.champion_before or "none",
             "challenger": f"{made.challenger_kind}, version {made.challenger_version}",
             "decision": MetadataValue.md(made.text),
             "checks": markdown_table(checks),

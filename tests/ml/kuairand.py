@@ -56,7 +56,9 @@ def write_training_set(data: Path, directory: Path) -> Path:
             "creator_id": videos["author_id"].astype(str),
             "category": videos["tag"].fillna("").astype(str).str.split(",").str[0],
             "language": [""] * len(videos),
-            "tags": [[tag for tag in str(of_video).split(",") if tag] for of_video in videos["tag"].fillna("")],
+            "tags": [
+                [tag for tag in str(of_video).split(",") if tag] for of_video in videos["tag"].fillna("")
+            ],
             "upload_time": pd.to_datetime(videos["upload_dt"], utc=True).astype("datetime64[ms, UTC]"),
             "duration_ms": videos["video_duration"].astype("Int64"),
         }

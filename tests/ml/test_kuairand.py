@@ -1,15 +1,16 @@
-"""The three kinds on KuaiRand-Pure, read from its CSVs without our ingestion."""
+"""All kinds on KuaiRand-Pure, read from its CSVs without our ingestion."""
 
 from pathlib import Path
 
 import pytest
 
-from ml.factors import KINDS
+from ml.config import HybridConfig
 from ml.pipeline import Judgement, judge, train
+from ml.recommender import KINDS
 from ml.training_set import TrainingSet
 from tests.ml.kuairand import write_training_set
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,11 @@ def training_set(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def judgement(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     folder = tmp_path_factory.mktemp("models")
+    folders = {kind: folder / kind for kind in KINDS}
     for kind in KINDS:
-        train(kind, training_set, folder / kind)
-    return judge({kind: folder / kind for kind in KINDS}, training_set, folder / "judgement")
+        parts = {part: folders[part] for part in HybridConfig().parts} if kind == "hybrid" else {}
+        train(kind, training_set, folders[kind], parts=parts)
+    return judge(folders, training_set, folder / "judgement")
 
 
 def test_the_training_set_has_the_rows_of_the_log(training_set: Path) -> None:
@@ -37,9 +40,17 @@ def test_svd_predicts_ratings_better_than_their_mean(judgement: Judgement) -> No
     assert ratings["rmse"].value == pytest.approx(1.703, abs=0.01)
 
 
+def test_the_hybrid_ranks_better_than_each_of_its_parts_beyond_noise(judgement: Judgement) -> None:
+    assert (judgement.better, judgement.distinguishable) == ("hybrid", True)
+    for part in HybridConfig().parts:
+        pair = judgement.pair("hybrid", part)
+        assert (pair.better, pair.p_adjusted < 0.05) == ("hybrid", True)
+    assert judgement.metrics["hybrid"]["ndcg_at_10"].low > 0.045
+
+
 def test_two_tower_ranks_better_than_popularity_beyond_noise(judgement: Judgement) -> None:
-    assert judgement.better == "two-tower"
-    assert judgement.distinguishable
+    pair = judgement.pair("two-tower", "popularity")
+    assert (pair.better, pair.p_adjusted < 0.05) == ("two-tower", True)
     assert judgement.over_popularity["two-tower"].low > 0
     assert judgement.metrics["two-tower"]["ndcg_at_10"].low > 0.035
 
