@@ -8,6 +8,9 @@ from pathlib import Path
 from ml.errors import ModelFilesError
 from ml.recommender import ABOUT_FILE, FORMAT, Recommender
 
+FIRST_FORMAT = 1
+"""Models of before there were forms: factors, without a fold-in. A champion of then serves until the next one."""
+
 
 def load(directory: Path) -> Recommender:
     """The model that `Recommender.save` wrote; raises `ModelFilesError` naming what is wrong with it."""
@@ -16,6 +19,8 @@ def load(directory: Path) -> Recommender:
         about = json.loads((directory / ABOUT_FILE).read_text("utf-8"))
         if not isinstance(about, dict):
             raise ModelFilesError(f"{directory}: {ABOUT_FILE} describes no model")
+        if about.get("format") == FIRST_FORMAT:
+            about = {**about, "format": FORMAT, "form": "factors", "fold_in": None, "sha256": {}}
         if about.get("format") != FORMAT:
             raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
         for name, digest in about["sha256"].items():

@@ -231,3 +231,13 @@ def test_an_error_while_writing_keeps_the_old_folder(tmp_path: Path) -> None:
 def test_a_figure_that_is_not_a_number_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"ndcg": float("nan")})
+
+
+def test_a_model_of_the_first_format_still_answers(tmp_path: Path) -> None:
+    """What an older version registered and packed: no form, no fold-in, no checksums."""
+    MODEL.save(tmp_path / "m")
+    about = json.loads((tmp_path / "m" / "model.json").read_text())
+    first = {"format": 1, **{name: about[name] for name in ("kind", "offset", "info")}}
+    (tmp_path / "m" / "model.json").write_text(json.dumps(first))
+    loaded = load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.scores(["ann", "nobody"]), MODEL.scores(["ann", "nobody"]))

@@ -195,7 +195,7 @@ def test_a_model_that_cannot_be_read_or_is_of_another_set_is_not_promoted(run: R
     (tmp_path / "full").mkdir()
     (tmp_path / "report.json").write_text((run.dirs["als"] / "report.json").read_text())
     about = json.loads((run.dirs["als"] / "full" / "model.json").read_text())
-    (tmp_path / "full" / "model.json").write_text(json.dumps(about | {"format": 1}))
+    (tmp_path / "full" / "model.json").write_text(json.dumps(about | {"format": 99}))
     dirs = run.dirs | {"als": tmp_path}
     champion = run.champion("popularity")
     decision = gate("als", dirs, run.judgement, run.data, champion=champion, rules=RULES)[0]
