@@ -143,13 +143,13 @@ class BlendModel(Recommender):
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        from ml.saved import load
+        from ml.saved import load, plain_name
 
         with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
             stored = {name: arrays[name] for name in arrays.files}
         return cls(
             kind=about["kind"],
-            parts={name: load(folder / name) for name in about["parts"]},
+            parts={name: _part(load(folder / plain_name(name))) for name in about["parts"]},
             user_ids=stored["user_ids"],
             watches=stored["watches"],
             of_known=Mixture(about["weights"], stored["of_known"], about["of_new"][0]),
@@ -159,6 +159,12 @@ class BlendModel(Recommender):
             content=about["content"],
             info=about["info"],
         )
+
+
+def _part(model: Recommender) -> Recommender:
+    if isinstance(model, BlendModel):
+        raise ModelFilesError("parts: a blend cannot be a part of a blend")
+    return model
 
 
 def trusted(counts: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

@@ -68,6 +68,27 @@ class TestUsers:
             new=~np.isin(candidates[judged], split.train.user_ids),
         )
 
+    def some(self, sample: int, seed: int) -> Self:
+        """All users, or `sample` of them drawn without replacement."""
+        n = len(self.user_ids)
+        if n <= sample:
+            return self
+        kept = np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
+        places = np.full(n, MISSING)
+        places[kept] = np.arange(sample)
+
+        def of_kept(pairs: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+            inside = places[pairs[0]] != MISSING
+            return places[pairs[0][inside]], pairs[1][inside]
+
+        return type(self)(
+            user_ids=self.user_ids[kept],
+            video_ids=self.video_ids,
+            relevant=of_kept(self.relevant),
+            met=of_kept(self.met),
+            new=self.new[kept],
+        )
+
 
 @dataclass(frozen=True)
 class Evaluation:

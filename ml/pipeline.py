@@ -27,6 +27,9 @@ from ml.training_set import TrainingSet
 
 __all__ = ["FULL", "HOLDOUT", "KINDS", "VALIDATION", "Judgement", "TrainingReport", "fit", "judge", "train"]
 
+LOOKED_AT_USERS = 10_000
+"""Validation users that early stopping looks at, after every epoch: a sample when there are more."""
+
 REPORT_FILE = "report.json"
 
 TrainProgress = Callable[[str, int, int, float], None]
@@ -96,7 +99,7 @@ def train(
                     known,
                     _with(settings, kind, found),
                     progress=partial(progress, phase) if progress else None,
-                    validate=_on_validation_rows(phases) if phase == VALIDATION else None,
+                    validate=_on_validation_rows(phases, settings.seed) if phase == VALIDATION else None,
                     checkpoint=checkpoints / phase,
                 )
             found |= fitted.found
@@ -153,11 +156,11 @@ def _blend(
     return Fitted(hybrid.assemble(parts, learned, known, settings.hybrid), found=learned)
 
 
-def _on_validation_rows(phases: Phases) -> Validate:
+def _on_validation_rows(phases: Phases, seed: int) -> Validate:
     """The primary metric on the rows between the inner cut and the cut."""
     from ml.evaluate import evaluate
 
-    users = phases.validation_users()
+    users = phases.validation_users().some(LOOKED_AT_USERS, seed)
 
     def validate(model: Recommender) -> float:
         return float(evaluate(model, users).per_user[PRIMARY].mean())

@@ -150,7 +150,11 @@ class Recommender(ABC):
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of arrays in the folder itself (a blend's parts have their own)."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.npz"))}
+    found = {}
+    for path in sorted(folder.glob("*.npz")):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def check_ids(**ids: Ids) -> None:

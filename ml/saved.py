@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -24,11 +25,23 @@ def load(directory: Path) -> Recommender:
         if about.get("format") != FORMAT:
             raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
         for name, digest in about["sha256"].items():
-            if hashlib.sha256((directory / name).read_bytes()).hexdigest() != digest:
+            if _digest(directory / plain_name(name)) != digest:
                 raise ModelFilesError(f"{directory}: {name} is not the file that was saved")
         return _form(about["form"]).read(directory, about)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ModelFilesError(f"{directory}: not a saved model ({error})") from error
+
+
+def plain_name(name: str) -> str:
+    """The name of a file or folder beside `model.json`; raises `ModelFilesError` for one that leads elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise ModelFilesError(f"{name!r} names no file of a saved model")
+    return name
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _form(name: str) -> type[Recommender]:

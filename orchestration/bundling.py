@@ -47,10 +47,11 @@ def build_bundle(
     the other kinds travel along for the /inference routes and for falling back."""
     from serving import bento, bundle, registry
 
-    champion = registry.by_alias(settings, "champion")
+    # Before the gate has found a champion, what is watched most of late is better than no feed.
+    champion = registry.by_alias(settings, "champion") or registry.by_alias(settings, "popularity")
     if champion is None:
         raise NothingPromoted(
-            "no model version has the alias `champion`: run the training job, or set it in MLflow"
+            "no model version has the alias `champion` or `popularity`: run the training job first"
         )
     by_kind = {kind: registry.by_alias(settings, kind) for kind in ("svd", "two-tower", "popularity")}
     by_kind[champion.kind] = champion

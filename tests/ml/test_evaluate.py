@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from ml import evaluate as evaluation
+from ml.config import TrainConfig
+from ml.dataset import Known
 from ml.errors import NothingToJudgeError
 from ml.evaluate import TestUsers, evaluate, rating_rmse
 from ml.factors import FactorModel
+from ml.fit import fit
 from ml.split import Split, time_split
-from tests.ml.planted import HOUR_MS, START_MS, interactions, met, taste_videos, tastes
+from tests.ml.planted import HOUR_MS, START_MS, catalogue, interactions, met, taste_videos, tastes
 
 CUT_MS = START_MS + 100 * HOUR_MS
 BEFORE = [("ann", "a", 1, 1.0), ("ann", "b", 2, 0.2), ("bob", "c", 3, 1.0), ("eve", "a", 4, 1.0)]
@@ -171,3 +174,18 @@ def test_rmse_stands_beside_that_of_always_saying_the_mean() -> None:
     assert found["rmse"].value == pytest.approx(math.sqrt((0 + 4) / 2))
     assert found["rmse_of_mean"].value == pytest.approx(math.sqrt((1 + 4) / 2))
     assert (found["rmse"].low, found["rmse"].high) == pytest.approx((0, 2))
+
+
+def test_a_sample_of_users_is_judged_as_they_are_among_all() -> None:
+    rows = tastes()
+    split = time_split(rows, 0.2)
+    users = TestUsers.of(split, met(rows))
+    known = Known.of(split.train, catalogue(taste_videos()))
+    model = fit("popularity", known, TrainConfig()).model
+    everybody = evaluate(model, users).per_user["ndcg_at_10"]
+    some = users.some(20, seed=3)
+    places = np.searchsorted(users.user_ids, some.user_ids)
+    assert len(some.user_ids) == 20
+    assert np.array_equal(users.user_ids[places], some.user_ids)
+    np.testing.assert_array_equal(evaluate(model, some).per_user["ndcg_at_10"], everybody[places])
+    assert users.some(len(users.user_ids), seed=3) is users

@@ -241,3 +241,12 @@ def test_a_model_of_the_first_format_still_answers(tmp_path: Path) -> None:
     (tmp_path / "m" / "model.json").write_text(json.dumps(first))
     loaded = load(tmp_path / "m")
     np.testing.assert_array_equal(loaded.scores(["ann", "nobody"]), MODEL.scores(["ann", "nobody"]))
+
+
+@pytest.mark.parametrize("name", ["../arrays.npz", "/etc/hostname", ".", "..", "", "a/b.npz"])
+def test_a_model_file_that_points_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "m")
+    about = json.loads((tmp_path / "m" / "model.json").read_text())
+    write_json(tmp_path / "m" / "model.json", {**about, "sha256": {name: "0"}})
+    with pytest.raises(ModelFilesError, match="names no file of a saved model"):
+        load(tmp_path / "m")
