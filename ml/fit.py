@@ -3,6 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml.config import TrainConfig
 from ml.dataset import Known
 from ml.errors import UnknownKindError
@@ -43,9 +46,21 @@ def fit(
     own = getattr(config, section(kind))
     if kind == "two-tower":
         return fit_kind(
-            known, own, seed=config.seed, progress=progress, validate=validate, checkpoint=checkpoint
+            known,
+            own,
+            seed=config.seed,
+            progress=progress,
+            validate=validate,
+            checkpoint=checkpoint,
+            content=_content_vectors(known, config) if own.content_vectors else None,
         )
     return fit_kind(known, own, seed=config.seed, progress=progress)
+
+
+def _content_vectors(known: Known, config: TrainConfig) -> NDArray[np.float32]:
+    from ml.content import embeddings
+
+    return embeddings(known.catalogue, config.content)
 
 
 def _fit_hybrid_and_parts(known: Known, config: TrainConfig, progress: Progress | None) -> Fitted:

@@ -11,6 +11,7 @@ from ml.dataset import Catalogue, Encoded, Known, People
 from ml.errors import ConfigurationError, EmptyTrainingSetError, TrainingSetError
 from ml.factors import FactorModel
 from ml.features import MAX_TAGS, ProfileSchema, VideoSchema
+from ml.fit import fit as fit_kind
 from ml.histories import Histories
 from ml.recommender import Recommender
 from ml.tower_priors import DAY_MS, log_prior, video_ages
@@ -18,7 +19,16 @@ from ml.tower_training import rate_at
 from ml.towers import Past, Sizes, TwoTower, choose_device
 from ml.two_tower import GAINS, fit, reproducible
 from ml.two_tower_config import TwoTowerConfig
-from tests.ml.planted import HOUR_MS, START_MS, catalogue, everybody, interactions, known, tastes
+from tests.ml.planted import (
+    HOUR_MS,
+    START_MS,
+    catalogue,
+    everybody,
+    interactions,
+    known,
+    taste_videos,
+    tastes,
+)
 
 QUICK = TwoTowerConfig(epochs=2, batch_size=64)
 SIZES = Sizes(users=3, videos=4, video_columns=(2, 2, 2, 2, 2), profile_columns=(2, 2, 2, 2, 2))
@@ -269,3 +279,15 @@ def test_a_config_is_taken_as_it_is_or_made_of_defaults() -> None:
     config = TrainConfig(seed=3)
     assert TrainConfig.of(config) is config
     assert TrainConfig.of(None) == TrainConfig() == TrainConfig.of({})
+
+
+def test_the_video_tower_reads_content_vectors_if_told_to() -> None:
+    data = Known.of(tastes(), catalogue(taste_videos()))
+    own = {"epochs": 1, "batch_size": 64, "uniform_negatives": 16}
+    plain, told = (
+        fit_kind("two-tower", data, TrainConfig.of({"two_tower": {**own, "content_vectors": on}}))
+        for on in (False, True)
+    )
+    assert "content.weight" not in plain.weights
+    assert told.weights["content.weight"].shape[0] == TrainConfig().two_tower.dim
+    assert not np.array_equal(plain.model.scores(["A-fan-1"]), told.model.scores(["A-fan-1"]))
