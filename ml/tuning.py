@@ -2,7 +2,7 @@
 
 Each kind has a study of its own (`ml.tuning_study`) and an equal share of the budget; what a kind leaves over goes to
 those after it. The present parameters are always its first trial, and only a winner that beats them beyond noise on
-users it was not chosen on (`ml.tuning_objective`) takes their place. The rows after the cut are never looked at.
+users it was not chosen on (`ml.tuning_verdict`) takes their place. The rows after the cut are never looked at.
 """
 
 from collections.abc import Mapping, Sequence

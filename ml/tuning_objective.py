@@ -1,28 +1,31 @@
 """What a trial is judged by: the validation rows inside the training period, never a row after the cut.
 
 The users of those rows are split in two. One half chooses among the trials; the other, which no trial was chosen on,
-confirms that the winner beats the present parameters. The best of many trials owes part of its lead to luck with the
-users it was picked on: on the others the paired interval is honest.
+confirms that the winner beats the present parameters (`ml.tuning_verdict`). The best of many trials owes part of its
+lead to luck with the users it was picked on: on the others the paired interval is honest.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import TrainConfig
 from ml.dataset import Known
-from ml.errors import NothingToJudgeError
+from ml.errors import ConfigurationError, DivergedError, NothingToJudgeError
 from ml.evaluate import TestUsers, evaluate
 from ml.fit import fit
 from ml.fitting import Fitted, Progress, Validate
-from ml.metrics import CUTOFFS, PRIMARY, Interval, intervals
+from ml.metrics import CUTOFFS, PRIMARY
 from ml.phases import Phases
 from ml.recommender import BASELINE, Recommender
 from ml.split import time_split
+
+# What is the fault of a trial's parameters: it fails, the search goes on. Anything else is a defect and ends it.
+TROUBLES = (DivergedError, ConfigurationError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -131,48 +134,3 @@ class FitHybrid:
             self._parts["before"], before, third.test, known.watched, config.hybrid, seed=config.seed
         )
         return Fitted(hybrid.assemble(self._parts["known"], learned, known, config.hybrid), found=learned)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the winner takes the place of the present parameters: the paired interval of the difference in NDCG@10
-    on the confirming users lies above 0. Both were fitted anew with each seed; a user's values are means over them."""
-
-    winner: float
-    present: float
-    difference: Interval
-    users: int
-    seeds: tuple[int, ...]
-
-    @property
-    def better(self) -> bool:
-        return self.difference.low > 0
-
-    def __str__(self) -> str:
-        lead = self.difference
-        return (
-            f"{lead.value:+.4f} [{lead.low:+.4f}, {lead.high:+.4f}] on {self.users} users it was not chosen on;"
-            f" fits of each: {len(self.seeds)}"
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "seeds": list(self.seeds)}
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """What `as_json` gave, in a mapping that may hold more."""
-        own = {each.name: found[each.name] for each in fields(cls)}
-        own |= {"difference": Interval(**found["difference"]), "seeds": tuple(found["seeds"])}
-        return cls(**own)
-
-
-def compare(winner: NDArray[np.float64], present: NDArray[np.float64], seeds: tuple[int, ...]) -> Verdict:
-    """From NDCG@10 by seed and user, (seeds, n) each."""
-    mine, theirs = winner.mean(axis=0), present.mean(axis=0)
-    return Verdict(
-        winner=float(mine.mean()),
-        present=float(theirs.mean()),
-        difference=intervals({PRIMARY: mine - theirs}, seed=0)[PRIMARY],
-        users=len(mine),
-        seeds=seeds,
-    )

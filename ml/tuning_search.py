@@ -1,33 +1,23 @@
 """One kind's search: trials until its share of the budget is spent, then winner and present parameters compared."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ml.config import TrainConfig
-from ml.errors import ConfigurationError, DivergedError
 from ml.fitting import Validate
 from ml.metrics import PRIMARY
 from ml.recommender import Recommender
-from ml.tuning_objective import Fit, Judge, Verdict, compare
+from ml.tuning_objective import TROUBLES, Fit, Judge
 from ml.tuning_space import Space, Value
 from ml.tuning_study import COMPLETE, Study, TrialRecord
+from ml.tuning_verdict import Confirmation, Verdict
 
 if TYPE_CHECKING:
     import optuna
 
 CONFIRM_SHARE = 0.25  # of a kind's share of the budget: to fit winner and present parameters anew
-CONFIRM_SEEDS = 3  # at most; one if that is all the share pays for
-
-# What is the fault of a trial's parameters: it fails, the search goes on. Anything else is a defect and ends it.
-TROUBLES = (DivergedError, ConfigurationError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
-
-_VERDICT = "verdict"
 
 Say = Callable[[str], None]
 
@@ -48,7 +38,8 @@ class About:
 @dataclass(frozen=True)
 class Outcome:
     """What came of one kind. `params` are those to use from now on: `best`'s if the verdict says so, else the present
-    ones. No verdict: no trial was better than the present parameters on the users that choose."""
+    ones. No verdict: no trial was better than the present parameters on the users that choose, or these could not be
+    fitted anew to compare the best with."""
 
     about: About
     trials: tuple[TrialRecord, ...]
@@ -67,6 +58,11 @@ class Outcome:
     def __str__(self) -> str:
         """The outcome in a line."""
         kind, verdict = self.about.kind, self.verdict
+        if verdict is None and self.best is not None and self.best.params != self.about.present:
+            number = self.best.number
+            return (
+                f"{kind}: the present parameters stay, they could not be fitted anew against trial {number}"
+            )
         if verdict is None or self.best is None:
             return f"{kind}: the present parameters stay, none of {len(self.trials)} trials was better"
         return (
@@ -214,43 +210,13 @@ class Search:
         present = [r for r in records if r.params == self.about.present and r.state == COMPLETE]
         verdict = None
         if best is not None and best.params != self.about.present:
-            verdict = self._remembered_verdict(best) or self._verdict(best)
+            verdict = Confirmation(
+                self.about,
+                self.study,
+                self.config,
+                self.fit,
+                self.judge,
+                self.share * CONFIRM_SHARE,
+                self.say,
+            ).of(best)
         return Outcome(self.about, tuple(records), best, present[0].value if present else None, verdict)
-
-    def _verdict(self, best: TrialRecord) -> Verdict:
-        """Fit both anew, with seeds that no trial had."""
-        started = time.monotonic()
-        # Not the present parameters' own trial: it was the first, and loaded the libraries and fitted a hybrid's parts.
-        usual = median(record.seconds for record in self.study.records() if record.state == COMPLETE)
-        each = 2 * max(best.seconds, usual, 1e-6)
-        paid_for = int(self.share * CONFIRM_SHARE / each)
-        fits = max(1, min(CONFIRM_SEEDS, paid_for)) if self.about.space.seeded else 1
-        seeds = tuple(self.config.seed + i for i in range(1, fits + 1))
-        self.say(
-            f"{self.about.kind}: trial {best.number} against the present parameters, seeds {list(seeds)}"
-        )
-        verdict = compare(
-            np.stack([self._refitted(best.params, seed) for seed in seeds]),
-            np.stack([self._refitted(self.about.present, seed) for seed in seeds]),
-            seeds,
-        )
-        self.study.note_spent(time.monotonic() - started)
-        self.study.remember(_VERDICT, {"of": [best.params, self.about.present], **verdict.as_json()})
-        return verdict
-
-    def _refitted(self, params: Mapping[str, Value], seed: int) -> NDArray[np.float64]:
-        """NDCG@10 of each confirming user; 0 for parameters that do not give a model with this seed."""
-        settings = self.about.space.applied(self.config, params).model_copy(update={"seed": seed})
-        try:
-            return self.judge.confirm(self.fit(settings, validate=self.judge.choose).model)
-        except TROUBLES as error:
-            self.say(f"{self.about.kind}: seed {seed}: {type(error).__name__}: {error}")
-            return np.zeros(len(self.judge.confirming.user_ids))
-
-    def _remembered_verdict(self, best: TrialRecord) -> Verdict | None:
-        """The one on the same two, if a search that was killed, or an earlier one, came to it: asking the confirming
-        users again and again would choose on them after all."""
-        known = self.study.remembered(_VERDICT)
-        if known is None or known["of"] != [best.params, self.about.present]:
-            return None
-        return Verdict.from_json(known)

@@ -142,7 +142,8 @@ _STEP = "below, the epochs do not suffice; above, training diverges"
 # The order is that of the search. What others are made of comes first: popularity is what strangers are served in
 # every other kind's trials, and the hybrid is made of the others. What is left alone: dimensions, which are the
 # contract's (R5); numbers of epochs that are upper limits, because training stops early; and what trades quality for
-# memory or time (neighbours kept, history length, negatives), which a search for quality alone would drive up.
+# memory or time (neighbours kept, history length, negatives), which a search for quality alone would drive up; fewer
+# than 300 neighbours also lose recall, so no range may ever reach below that.
 SPACES: dict[str, Space] = {
     space.kind: space
     for space in (
@@ -222,6 +223,18 @@ SPACES: dict[str, Space] = {
                 ),
                 "history_half_life_days": Real(
                     1.0, 90.0, "from today's mood to the whole training window", log=True
+                ),
+                "popularity_half_life_days": Real(
+                    0.1,
+                    8.0,
+                    "from the last hours to the week: what is in fashion fades within days",
+                    log=True,
+                ),
+                "targets": Whole(
+                    5,
+                    50,
+                    "many next videos a moment beat one; double of the default doubles the work",
+                    log=True,
                 ),
                 "weak_targets": Real(0.0, 1.0, "from positives alone to all watches alike"),
             },

@@ -282,17 +282,6 @@ def test_a_trial_that_cannot_be_fitted_fails_alone(
     assert outcome.trials[1].reason.startswith(type(error).__name__)
 
 
-def test_present_parameters_that_cannot_be_fitted_lose_to_any_that_can(
-    data: TrainingSet, tmp_path: Path
-) -> None:
-    diverges = raises(DivergedError("the loss is nan"))
-    outcome = made_up(data, tmp_path, [diverges, nothing, nothing, nothing, nothing, diverges]).run()
-    assert outcome.present_value is None
-    assert outcome.verdict is not None
-    assert outcome.verdict.present == 0
-    assert outcome.replaced
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect")])
 def test_what_ends_the_search_leaves_a_study_that_goes_on(
     error: BaseException, data: TrainingSet, tmp_path: Path

@@ -61,3 +61,19 @@ def test_a_trials_values_change_its_own_section_only() -> None:
         {"seed": 7, "svd": {"n_factors": 3, "learning_rate": 0.01}, "als": {"alpha": 2.0}}
     )
     assert SPACES["svd"].fixed(config) == {"n_factors": 3, "init_std": 0.1}
+
+
+def test_no_search_lets_the_neighbours_kept_sink_to_where_recall_is_lost() -> None:
+    assert TrainConfig().item_item.neighbours >= 300
+    wanted = SPACES["item-item"].ranges.get("neighbours")
+    assert wanted is None or wanted.bounds()[0] >= 300
+
+
+def test_the_two_towers_space_holds_what_counted_when_it_was_set_by_hand() -> None:
+    assert {
+        "learning_rate",
+        "weight_decay",
+        "dropout",
+        "popularity_half_life_days",
+        "targets",
+    } <= SPACES["two-tower"].ranges.keys()

@@ -14,7 +14,10 @@ import pytest
 from mlflow import MlflowClient
 
 from ml import tuning_objective as objective
+from ml.config import TrainConfig
 from ml.fitting import Fitted
+from ml.training_set import TrainingSet as MlTrainingSet
+from ml.tuning import Tuning
 from ml.tuning_parameters import load, save
 from orchestration.defs.tuning import TUNING, tuned_parameters, tuning_job
 from orchestration.io_managers import RecordIOManager
@@ -239,6 +242,27 @@ def test_a_training_set_that_failed_its_validation_is_not_tuned_on(place: Place)
     )
     assert not place.tune().success
     assert load(place.parameters) == POOR
+
+
+@pytest.mark.parametrize(
+    ("named", "tuned"),
+    [
+        ([], ["popularity", "als", "item-item", "content", "two-tower", "hybrid"]),
+        (["svd"], ["svd"]),
+    ],
+)
+def test_svd_is_tuned_only_where_it_is_named(
+    named: list[str], tuned: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def nothing_found(data: MlTrainingSet, config: TrainConfig, *_: object, **options: Any) -> Tuning:
+        asked.append(options["kinds"])
+        return Tuning({}, config, data.sha256)
+
+    monkeypatch.setattr("ml.tuning.tune", nothing_found)
+    materialization(place.tune(config={"minutes": 5, "kinds": named}))
+    assert asked == [tuned]
 
 
 def job() -> dg.JobDefinition:
