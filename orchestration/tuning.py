@@ -129,7 +129,7 @@ def row(kind: str, outcome: "Outcome") -> dict[str, object]:
         "present": outcome.present_value if outcome.present_value is not None else "",
         "best": best.value if best is not None and best.value is not None else "",
         "lead on others": f"{verdict.difference.value:+.4f}" if verdict else "",
-        "95% interval": f"{verdict.difference.low:+.4f} .. {verdict.difference.high:+.4f}" if verdict else "",
+        "bounds": f"{verdict.difference.low:+.4f} .. {verdict.difference.high:+.4f}" if verdict else "",
         "replaced": "yes" if outcome.replaced else "no",
     }
 
