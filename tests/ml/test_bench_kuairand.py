@@ -9,7 +9,6 @@ from ml.bench import kuairand_late
 from ml.bench.kuairand_late import judged, measure, rows
 from ml.bench.late_data import HISTORIES, LAST_DAY, LAST_INNER_DAY, LAST_KNOWN_DAY, LOG, VIDEOS, Late, Tables
 from ml.bench.late_peers import PEERS, ease
-from ml.config import TrainConfig
 
 DAY_MS = 86_400_000
 APRIL_25_MS = 1_650_816_000_000  # midnight in Beijing
@@ -133,26 +132,29 @@ def test_another_data_set_is_refused(tables: Tables, monkeypatch: pytest.MonkeyP
 
 
 def test_rows_say_what_was_wanted_and_seen() -> None:
-    of_users = {"recall_at_20": 0.1}
+    new_users, nothing = {"recall_at_20": 0.1}, {"recall_at_20": 0.0, "recall_at_100": 0.0}
     hybrid = {"recall_at_20": 0.22, "ndcg_at_10": 0.08, "new_users": {"recall_at_20": 0.2}}
     figures = {
-        "hybrid": {**hybrid, "new_videos": {"recall_at_100": 0.0}},
-        "popularity": {"new_users": of_users, "new_videos": {"recall_at_100": 0.0}},
+        "two-tower": {"recall_at_20": 0.19, "ndcg_at_10": 0.07, "with_choosing_seconds": 300.4},
+        "hybrid": {**hybrid, "new_videos": {"recall_at_20": 0.0, "recall_at_100": 0.01}},
+        "popularity": {"new_users": new_users, "new_videos": nothing},
     }
     assert rows({"figures": figures}) == [
-        ("KuaiRand-late, hybrid, recall@20", "0.215", "0.2200", True),
-        ("KuaiRand-late, hybrid, NDCG@10", "0.088", "0.0800", False),
+        ("KuaiRand-late, two-tower, recall@20", ">= 0.185", "0.1900", True),
+        ("KuaiRand-late, two-tower, NDCG@10", ">= 0.074", "0.0700", False),
+        ("KuaiRand-late, two-tower, both trainings", "<= 600 s", "300 s", True),
+        ("KuaiRand-late, hybrid, recall@20", ">= 0.215", "0.2200", True),
+        ("KuaiRand-late, hybrid, NDCG@10", ">= 0.088", "0.0800", False),
         ("KuaiRand-late, hybrid, recall@20, new users", "> 0.1000 (popular)", "0.2000", True),
-        ("KuaiRand-late, hybrid, recall@100, new videos", "> 0.0000 (popular)", "0.0000", False),
+        ("KuaiRand-late, hybrid, recall@20, new videos", "> 0.0000 (popular)", "0.0000", False),
+        ("KuaiRand-late, hybrid, recall@100, new videos", "> 0.0000 (popular)", "0.0100", True),
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_hybrid_reaches_its_targets_on_the_benchmark(real_data: Path) -> None:
-    parts = TrainConfig().hybrid.model_copy(update={"parts": ("als", "item-item")})
-    config = TrainConfig().model_copy(update={"hybrid": parts})
-    figures = measure(real_data, ("hybrid",), peers=False, config=config)
-    hybrid = figures["figures"]["hybrid"]
-    assert hybrid["recall_at_20"] >= kuairand_late.RECALL_TARGET
-    assert hybrid["ndcg_at_10"] >= kuairand_late.NDCG_TARGET
+def test_als_reaches_its_floor_on_the_benchmark(real_data: Path) -> None:
+    """The floor of the data's README, .1599; `make bench-models` has all kinds and the targets, in minutes."""
+    figures = measure(real_data, ("als",), peers=False)
+    assert (figures["pairs"], figures["scored_users"]) == (41_189, 15_380)
+    assert figures["figures"]["als"]["recall_at_20"] == pytest.approx(0.159, abs=0.004)
