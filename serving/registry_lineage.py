@@ -23,6 +23,7 @@ SHOWN_PACKAGES = (
 
 SHA256_TAG = "training_set_sha256"
 COLUMNS_TAG = "training_columns"
+COLUMN_NAMES_TAG = "training_column_names"
 NEWEST_TAG = "trained_up_to_ms"
 RECIPE_TAG = "recipe"
 COMMIT_TAG = "git_commit"
@@ -38,11 +39,13 @@ def environment() -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Lineage:
-    """`training_set_sha256` and `training_columns` are hashes of the set's bytes and of its columns, `recipe` is JSON
+    """`training_set_sha256` and `training_columns` are hashes of the set's bytes and of its columns,
+    `training_column_names` a JSON list of the latter (`ml.gate_schema.column_names`), `recipe` is JSON
     (`ml.gate_recipe.Recipe`), `trained_up_to_ms` the start of its newest row; None where it is not known."""
 
     training_set_sha256: str | None = None
     training_columns: str | None = None
+    training_column_names: str | None = None
     trained_up_to_ms: int | None = None
     recipe: str | None = None
     git_commit: str | None = None

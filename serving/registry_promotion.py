@@ -2,10 +2,12 @@
 
 The alias `champion` alone decides what is served. Beside it the registered model has the tag `champion_version`, the
 version last recorded there: where the two differ, a person has moved the alias, and `record_manual_promotion` writes
-that down on the version. While the gate moves it, `champion_pending` names the version, so that a gate that was killed
-half-way is not taken for a person.
+that down on the version. While the gate moves it, `champion_pending` holds all that will be written on the version, so
+that a gate that was killed half-way is not taken for a person: after the alias moved, what it left is written; before
+that, the version never served and says nothing of it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from serving.mlflow_access import RegistryError, VersionNotFoundError, client_of, missing_is
 from serving.registry import CHAMPION, MODEL_NAME, RegisteredVersion, by_alias
+from serving.registry_lineage import RECIPE_TAG
 from stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ HOLD_RECIPE, HOLD_ALL = "recipe", "all"
 HOLD_DAYS = 7.0
 
 DESCRIPTION_LIMIT = 5000  # characters, of MLflow
+INTENT_REASON = 1000
 
 
 class ChampionMovedError(RegistryError):
@@ -80,10 +84,12 @@ def promote(
         if current not in (expected, version):
             raise ChampionMovedError(f"champion is version {current} now, it was {expected}")
         found = _existing(client, version)
-        client.set_registered_model_tag(MODEL_NAME, PENDING_TAG, str(version))
         previous = expected if expected != version else None
-        done = _write(client, found, previous, by, reason, now, tags or {})
+        at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+        done = Promotion(version, found.kind, previous, by, at, reason)
+        client.set_registered_model_tag(MODEL_NAME, PENDING_TAG, _intent(done, tags or {}))
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+        _write(client, found, done, tags or {})
         _settle(client, version)
         return done
 
@@ -95,24 +101,45 @@ def record_manual_promotion(
 
     The gate leaves such a decision alone for `hold_days`: other recipes than the promoted version's do not replace it,
     and after a step back to an earlier champion nothing does. Deleting the tag `hold_until` in the UI ends that.
+
+    A home from before any of this was written down has an alias and nothing else: no version recorded, none promoted,
+    and a champion without a recipe. Its champion is recorded, and no person is taken for its author.
     """
     with client_of(settings) as client:
         aliases, model_tags = _standing(client)
         current = aliases.get(CHAMPION)
-        recorded, pending = _number(model_tags.get(RECORDED_TAG)), _number(model_tags.get(PENDING_TAG))
-        if current is None or current == recorded:
-            return None
-        if current == pending:  # the gate moved it and was stopped before it had written so
-            _settle(client, current)
+        recorded, (pending, more) = _number(model_tags.get(RECORDED_TAG)), _pending(model_tags)
+        if current is None or (current == recorded and (pending is None or pending.version != current)):
             return None
         found = _existing(client, current)
+        if pending is not None and current == pending.version:
+            # The gate, or a rollback, moved it and was stopped before it had written so.
+            if pending.at:
+                _write(client, found, pending, more)
+            _settle(client, current)
+            return None
+        if recorded is None and RECIPE_TAG not in found.tags and not _ever_promoted(client):
+            _settle(client, current)
+            return None
         back = AT_TAG in found.tags
         what = "moved back by hand" if back else "promoted by hand"
         reason = f"{what} in MLflow; who and when exactly is not known"
         hold = _hold(HOLD_ALL if back else HOLD_RECIPE, hold_days, now)
-        done = _write(client, found, recorded, HAND, reason, now, hold)
+        at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+        done = Promotion(current, found.kind, recorded, HAND, at, reason)
+        _write(client, found, done, hold)
         _settle(client, current)
         return done
+
+
+def clear_stale_pending(settings: Settings) -> None:
+    """Forget a promotion that was stopped before it moved the alias, so that a person who moves it there later is not
+    taken for the gate. Only for who promotes, after `record_manual_promotion`: another's may be under way."""
+    with client_of(settings) as client:
+        aliases, model_tags = _standing(client)
+        pending, _ = _pending(model_tags)
+        if pending is not None and pending.version != aliases.get(CHAMPION):
+            client.set_registered_model_tag(MODEL_NAME, PENDING_TAG, "")
 
 
 def rollback(
@@ -199,26 +226,48 @@ def _existing(client: "MlflowClient", version: int) -> RegisteredVersion:
 
 
 def _write(
-    client: "MlflowClient",
-    found: RegisteredVersion,
-    previous: int | None,
-    by: str,
-    reason: str,
-    now: datetime | None,
-    more: Mapping[str, str],
-) -> Promotion:
-    at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-    tags = {BY_TAG: by, AT_TAG: at, WHY_TAG: reason, **more}
-    # Whoever returns keeps what it once replaced: a second rollback goes further back, not forth again.
-    if previous is not None and AT_TAG not in found.tags:
-        tags[REPLACED_TAG] = str(previous)
+    client: "MlflowClient", found: RegisteredVersion, done: Promotion, more: Mapping[str, str]
+) -> None:
+    tags: dict[str, str] = {}
+    # Whoever returns keeps what it once replaced: a second rollback goes further back, not forth again. Written before
+    # the time, by which who returns is told: whoever is stopped between the two starts over.
+    if done.previous is not None and AT_TAG not in found.tags:
+        tags[REPLACED_TAG] = str(done.previous)
+    tags |= {BY_TAG: done.by, AT_TAG: done.at, WHY_TAG: done.reason, **more}
     for name, value in tags.items():
         client.set_model_version_tag(MODEL_NAME, str(found.version), name, value)
     for name in {HOLD_TAG, HOLD_UNTIL_TAG} & found.tags.keys() - more.keys():
         client.delete_model_version_tag(MODEL_NAME, str(found.version), name)
-    if previous is not None:
-        _retire(client, previous, at)
-    return Promotion(found.version, found.kind, previous, by, at, reason)
+    if done.previous is not None:
+        _retire(client, done.previous, done.at)
+
+
+def _intent(done: Promotion, more: Mapping[str, str]) -> str:
+    """JSON, short enough for a tag of the registered model: of a long reason the start."""
+    return json.dumps({**vars(done), "reason": done.reason[:INTENT_REASON], "tags": dict(more)})
+
+
+def _pending(model_tags: Mapping[str, str]) -> tuple[Promotion | None, dict[str, str]]:
+    """The promotion under way, or left so, and the further tags it will write."""
+    text = model_tags.get(PENDING_TAG)
+    if not text:
+        return None, {}
+    told = json.loads(text)
+    if isinstance(told, int):  # an earlier form: the version alone, whose tags were written first
+        return Promotion(told, "", None, GATE, "", ""), {}
+    more = told.pop("tags")
+    return Promotion(**told), more
+
+
+def _ever_promoted(client: "MlflowClient") -> bool:
+    token = None
+    while True:
+        page = client.search_model_versions(f"name='{MODEL_NAME}'", page_token=token)
+        if any(AT_TAG in (item.tags or {}) for item in page):
+            return True
+        token = page.token
+        if not token:
+            return False
 
 
 def _retire(client: "MlflowClient", version: int, at: str) -> None:

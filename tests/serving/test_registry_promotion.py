@@ -127,7 +127,7 @@ def test_a_step_back_by_hand_holds_everything_back(settings, client, make) -> No
 def test_the_first_champion_may_be_made_by_hand(settings, client, make) -> None:
     assert promotion.record_manual_promotion(settings) is None  # no registered model at all
     assert promotion.champion(settings) is None
-    one = make()
+    one = make(lineage=Lineage(recipe="{}"))
     assert promotion.record_manual_promotion(settings) is None  # and none promoted
     by_hand(client, one)
     found = promotion.record_manual_promotion(settings)
@@ -153,6 +153,77 @@ def test_a_gate_that_was_killed_half_way_is_not_taken_for_a_person(
     assert tags(client, two)["promoted_by"] == "gate"
     by_hand(client, one)
     assert promotion.record_manual_promotion(settings) is not None
+
+
+def test_a_gate_that_was_killed_after_the_move_has_its_words_written_by_the_next(
+    settings, client, make, monkeypatch
+) -> None:
+    one, two = make(), make()
+    promotion.promote(settings, one, reason="", expected=None, now=NOW)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promotion.promote(settings, two, reason="better", expected=one, tags={"gate_tests": "2"}, now=NOW)
+    assert promotion.champion(settings).version == two
+    assert promotion.record_manual_promotion(settings, now=NOW + timedelta(days=1)) is None
+    written = {
+        "promoted_by": "gate",
+        "promoted_at": "2026-11-20T12:00:00+00:00",
+        "promotion_reason": "better",
+        "gate_tests": "2",
+        "replaced_version": str(one),
+    }
+    assert tags(client, two).items() >= written.items()
+    assert tags(client, one)["retired_at"] == "2026-11-20T12:00:00+00:00"
+
+
+def test_a_gate_that_was_killed_before_the_move_leaves_nothing_on_the_version(
+    settings, client, make, monkeypatch
+) -> None:
+    one, two = make(), make()
+    promotion.promote(settings, one, reason="", expected=None, now=NOW)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promotion.promote(settings, two, reason="better", expected=one, now=NOW)
+    assert promotion.champion(settings).version == one
+    assert not tags(client, two).keys() & {"promoted_by", "promoted_at", "replaced_version"}
+    assert "retired_at" not in tags(client, one)
+    # The next decision forgets it, so that a person who moves the alias there is seen.
+    assert promotion.record_manual_promotion(settings) is None
+    promotion.clear_stale_pending(settings)
+    by_hand(client, two)
+    assert promotion.record_manual_promotion(settings).by == "hand"
+
+
+def test_a_pending_move_of_the_earlier_form_is_settled(settings, client, make) -> None:
+    one, two = make(), make()
+    promotion.promote(settings, one, reason="", expected=None, now=NOW)
+    client.set_registered_model_tag(registry.MODEL_NAME, "champion_pending", str(two))
+    by_hand(client, two)
+    assert promotion.record_manual_promotion(settings) is None
+    assert promotion.record_manual_promotion(settings) is None
+    promotion.clear_stale_pending(settings)
+    by_hand(client, one)
+    assert promotion.record_manual_promotion(settings).version == one
+
+
+def test_the_champion_of_a_home_of_before_is_nobodys_hand(settings, client, make) -> None:
+    one, two = make(), make()
+    by_hand(client, one)  # as the code of then did, which wrote down nothing
+    assert promotion.record_manual_promotion(settings) is None
+    assert not tags(client, one).keys() & {"promoted_by", "promoted_at", "hold_until"}
+    assert promotion.held(promotion.champion(settings)) is None
+    by_hand(client, two)
+    assert promotion.record_manual_promotion(settings).previous == one
 
 
 def test_a_rollback_is_one_alias_move_and_again_goes_further_back(settings, client, make) -> None:
@@ -218,6 +289,7 @@ def test_a_version_says_all_of_where_it_comes_from(settings, client, make) -> No
     lineage = Lineage(
         training_set_sha256="a" * 64,
         training_columns="b" * 64,
+        training_column_names='["interactions.parquet: user_id"]',
         trained_up_to_ms=1_650_000_000_000,
         recipe="{" + "x" * 8000 + "}",
         git_commit="c" * 40,
