@@ -1,6 +1,6 @@
 """The gate's single checks: each a figure, its limit and what they say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ml.errors import ConfigurationError, MismatchedHoldoutError
 from ml.gate_evidence import Evidence, weigh
+from ml.metrics import PRIMARY
 from ml.recommender import BASELINE
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 PRECISION = "precision_at_10"
 SLICE = "slice: "
 SURE = 0.025  # one-sided level at which a slice or the comparison with popularity is "surely" something
+COVERAGE = "coverage_at_10"
 
 NEWER = "newer data"
-REASONS = ("smaller", "faster", "more diverse", NEWER)
+REASONS = ("smaller", "faster", "more diverse")  # that a person may give; NEWER is the gate's own
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,27 @@ def win_check(evidence: Evidence, attempt: int, candidates: int) -> Check:
     )
 
 
+def newer_checks(evidence: Evidence, newer: Check | None) -> list[Check]:
+    """For the reason that the data are newer: not surely worse, users and seeds accounted for."""
+    not_worse = Check(
+        "not worse",
+        evidence.high >= 0,
+        evidence.high,
+        0.0,
+        f"NDCG@10 {evidence.difference:+.4f}, at most {evidence.high:+.4f}; may not be surely worse",
+    )
+    return [not_worse, newer or Check(NEWER, False, None, None, "newer data: nobody looked")]
+
+
 def reason_checks(
-    reason: str,
-    evidence: Evidence,
-    challenger: "Contestant",
-    incumbent: "Contestant",
-    rules: "Rules",
-    newer: Check | None,
+    reason: str, evidence: Evidence, challenger: "Contestant", incumbent: "Contestant", rules: "Rules"
 ) -> list[Check]:
-    """Not worse by more than the margin, and the reason given is measurably so; raises `ConfigurationError`."""
+    """Not worse by more than the margin, and the reason given is measurably so; raises `ConfigurationError`.
+
+    `evidence` is of the two artefacts, without the noise of their training: with it the bound would lie below any
+    margin worth having however many users there are (1.96 sqrt(2) 2% = 5.5% for two equal ALS models). So what is
+    shown is that this training lost no more than the margin, not that the recipe would not with other seeds.
+    """
     if reason not in REASONS:
         raise ConfigurationError(f"reason: must be one of {', '.join(REASONS)} (got {reason!r})")
     limit = -rules.margin * evidence.incumbent
@@ -68,8 +82,6 @@ def reason_checks(
         limit,
         f"NDCG@10 {evidence.difference:+.4f}, at least {evidence.low:+.4f}; may lose {rules.margin:.0%}",
     )
-    if reason == NEWER:
-        return [not_worse, newer or Check(NEWER, False, None, None, "newer data: nobody looked")]
     value, before, better = {
         "smaller": (challenger.size_mb, incumbent.size_mb, "MB"),
         "faster": (challenger.latency_ms, incumbent.latency_ms, "ms at p95"),
@@ -100,15 +112,50 @@ def popularity_check(values: NDArray, baseline: NDArray, *, must_win: bool) -> C
     return Check("popularity", passed, bound, 0.0, says)
 
 
-def guardrails(challenger: "Contestant", incumbent: "Contestant | None", rules: "Rules") -> list[Check]:
-    """What must hold however good the ranking is on average."""
+def users_check(users: int, rules: "Rules") -> Check:
+    """Whether there are enough users to judge anything by."""
+    passed = users >= rules.min_users
+    says = f"{users} test users" if passed else f"{users} test users, too few to judge"
+    return Check("users", passed, float(users), float(rules.min_users), says)
+
+
+def fallen_checks(challenger: "Contestant", recorded: Mapping[str, float], rules: "Rules") -> list[Check]:
+    """A renewed recipe against what its champion scored when it was judged: other users of other days, hence a wide
+    margin. It shows data that went wrong, which the recipe compared with itself cannot."""
+    seen = {PRIMARY: float(challenger.primary.mean()), COVERAGE: challenger.coverage}
+    shares = {PRIMARY: 1 - rules.fallen, COVERAGE: rules.coverage_share}
+    if challenger.kind == BASELINE:
+        del shares[COVERAGE]  # one list for everybody
+    checks = []
+    for metric, share in shares.items():
+        name = "fallen" if metric == PRIMARY else "fallen: coverage"
+        before = recorded.get(metric)
+        if before is None:
+            says = f"{metric} {seen[metric]:.4f}; what the champion's was is not recorded"
+            checks.append(Check(name, True, seen[metric], None, says))
+            continue
+        limit = share * before
+        says = f"{metric} {seen[metric]:.4f}, the champion's {before:.4f} when it was judged; at least {limit:.4f}"
+        checks.append(Check(name, seen[metric] >= limit, seen[metric], limit, says))
+    return checks
+
+
+def guardrails(
+    challenger: "Contestant", incumbent: "Contestant | None", rules: "Rules", *, first: bool
+) -> list[Check]:
+    """What must hold however good the ranking is on average. `incumbent`: whom slices and coverage are held against.
+    `first`: nobody serves yet; the latency is shown and does not decide (a busy machine must not leave it so), and
+    the floor does not either where there are too few users to see it."""
     precision = float(challenger.per_user[PRECISION].mean())
-    floor = rules.precision_floor
+    floor, few = rules.precision_floor, len(challenger.primary) < rules.min_users
+    says = f"precision@10 {precision:.4f}, floor {floor:g}" + ("; too few users to judge" if few else "")
+    latency = _at_most("latency", challenger.latency_ms, rules.max_latency_ms, "ms at p95")
+    if first and not latency.passed:
+        says_so = f"{latency.says}; does not decide the first champion"
+        latency = Check(latency.name, True, latency.value, latency.limit, says_so)
     checks = [
-        Check(
-            "floor", precision >= floor, precision, floor, f"precision@10 {precision:.4f}, floor {floor:g}"
-        ),
-        _at_most("latency", challenger.latency_ms, rules.max_latency_ms, "ms at p95"),
+        Check("floor", precision >= floor or few, precision, floor, says),
+        latency,
         _at_most("size", challenger.size_mb, rules.max_size_mb, "MB"),
     ]
     if incumbent is not None:
@@ -142,7 +189,7 @@ def _slices(challenger: "Contestant", incumbent: "Contestant", rules: "Rules") -
         if first.shape != second.shape or (np.isnan(first) == inside).any():
             raise MismatchedHoldoutError(f"slice {name}: the two were judged on other users")
         users = int(inside.sum())
-        if users < rules.slice_users:
+        if users < max(rules.slice_users, 2):
             says = f"{name}: {users} users, too few to judge"
             checks.append(Check(SLICE + name, True, None, None, says))
             continue

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import inf, pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -51,7 +51,8 @@ def weigh(
     `noise` are the relative standard deviations of each recipe's mean between seeds. The difference of two recipes has
     the variance of the users' mean, se^2, and that of either training: sd = sqrt(se^2 + sd_challenger^2 +
     sd_incumbent^2), which for two trainings of one recipe is sqrt(se^2 + 2 sd^2). Sums over thousands of users, so the
-    interval is the normal one. `identical`: the two are one training, whose seeds are no matter.
+    interval is the normal one; of a single user it is infinite. `identical`: the two are one training, whose seeds
+    are no matter.
     Raises `MismatchedHoldoutError`, `NothingToJudgeError`.
     """
     first, second = (np.asarray(values, dtype=np.float64) for values in (challenger, incumbent))
@@ -62,7 +63,8 @@ def weigh(
         raise NothingToJudgeError("there are no users to compare two models on")
     differences = first - second
     means = float(first.mean()), float(second.mean())
-    sampling = float(differences.std(ddof=1) / sqrt(n)) if n > 1 else 0.0
+    alone = 0.0 if identical else inf  # one user says nothing of the others
+    sampling = float(differences.std(ddof=1) / sqrt(n)) if n > 1 else alone
     training = 0.0 if identical else float(np.hypot(noise[0] * means[0], noise[1] * means[1]))
     total = sqrt(sampling**2 + training**2)
     mean = float(differences.mean())

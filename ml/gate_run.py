@@ -1,8 +1,8 @@
 """The gate over a run's folders: who is challenged, on what figures, with which decision."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,7 @@ from ml.evaluate import TestUsers, evaluate
 from ml.gate import Contestant, Decision, Rules, decide, stays
 from ml.gate_checks import NEWER, Check
 from ml.gate_recipe import Recipe, refit
-from ml.gate_schema import columns_hash, schema_checks
+from ml.gate_schema import column_names, columns_check, schema_checks
 from ml.judgement import COSTS_FILE, HAS_OWN_LIST_FOR_STRANGERS, JUDGEMENT_FILE
 from ml.metrics import PRIMARY, PerUser
 from ml.phases import FULL, HOLDOUT, Phases
@@ -31,12 +31,16 @@ from ml.user_metrics import UserMetrics
 @dataclass(frozen=True)
 class Champion:
     """What is known of who serves. `newest_ms` is its newest training row; `tests` says how many challengers its
-    recipe has withstood, the last of them on the training set `tested_on` (sha256)."""
+    recipe has withstood, the last of them on the training set `tested_on` (sha256). `columns`: of its training set
+    (`ml.gate_schema.column_names`). `metrics`: what it scored when it was judged. `by_hand`: a person promoted it.
+    None or nothing where it is not known, as of a version made before these were written down."""
 
     recipe: Recipe | None
     training_set_sha256: str | None = None
     newest_ms: int | None = None
-    columns: str | None = None
+    columns: Sequence[str] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    by_hand: bool = False
     tests: int = 0
     tested_on: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +71,7 @@ def gate(
     """
     data = TrainingSet.load(training_set_dir)
     judged = _Judged.load(judgement_dir, data.sha256)
-    columns = columns_hash(training_set_dir)
+    columns = column_names(training_set_dir)
     run = _Run(data, judged, model_dirs, columns, champion, rules, dict(facts or {}))
     if champion is None:
         decisions = [run.first(challenger)]
@@ -75,8 +79,13 @@ def gate(
             decisions.append(run.first(BASELINE))
         return decisions
     if champion.recipe is None:
-        why = "the champion's version does not say what it was made with: promote by hand"
-        return [stays(challenger, None, why, facts=run.facts)]
+        unknown = "the champion's version does not say what it was made with"
+        if champion.by_hand or held:
+            why = f"{unknown}, and a person chose it: promote by hand"
+            return [stays(challenger, None, why, facts=run.facts)]
+        # Nobody to compare with. If it fails, the one there stays: popularity need not be better than that.
+        decision = run.first(challenger)
+        return [replace(decision, reason=f"{decision.reason} ({unknown}: nobody to compare with)")]
     if champion.recipe.same_as(Recipe.of_run(challenger, model_dirs)):
         return [run.again(challenger, champion)]
     if held:
@@ -95,7 +104,7 @@ class _Run:
     data: TrainingSet
     judged: "_Judged"
     model_dirs: Mapping[str, Path]
-    columns: str
+    columns: Sequence[str]
     champion: Champion | None
     rules: Rules
     facts: Mapping[str, Any]
@@ -124,6 +133,7 @@ class _Run:
             same_recipe=True,
             baseline=self._baseline,
             newer=self._newer(kind, champion),
+            recorded=champion.metrics,
             more=self._schema(kind),
             facts=self.facts,
         )
@@ -156,8 +166,8 @@ class _Run:
         return metrics.of_kind(BASELINE)[PRIMARY] if BASELINE in metrics.kinds else None
 
     def _schema(self, kind: str) -> list[Check]:
-        before = self.champion.columns if self.champion else None
-        return schema_checks(kind, Path(self.model_dirs[kind]) / FULL, self.data, self.columns, before)
+        checks = schema_checks(kind, Path(self.model_dirs[kind]) / FULL, self.data)
+        return [*checks, columns_check(self.columns, self.champion.columns)] if self.champion else checks
 
     def _newer(self, kind: str, champion: Champion) -> Check:
         """Newer rows than the champion saw, or other rows up to the same time (an erasure, a repair)."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,42 @@ from ml.training_set import TrainingSet
 
 def columns_hash(training_set_dir: Path) -> str:
     """sha256 over the names and types of the columns of a training set's files, whatever their order."""
+    return hashlib.sha256(json.dumps(_schema(training_set_dir), sort_keys=True).encode()).hexdigest()
+
+
+def column_names(training_set_dir: Path) -> list[str]:
+    """`file: column` of every column of a training set's files, sorted."""
+    schema = _schema(training_set_dir)
+    return sorted(f"{file}: {name}" for file, columns in schema.items() for name, _ in columns)
+
+
+def columns_check(now: Sequence[str], before: Sequence[str] | None) -> Check:
+    """Every column the champion was trained on is still there; more are welcome. A champion that does not say which
+    it had (of before they were written down) holds nobody back."""
+    if before is None:
+        says = f"{len(now)} columns; which the champion was trained on is not recorded"
+        return Check("schema: columns", True, float(len(now)), None, says)
+    lost, more = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    says = "the columns the champion was trained on"
+    if lost:
+        says = f"without columns the champion was trained on: {', '.join(lost)}"
+    elif more:
+        says += f", and {', '.join(more)}"
+    return Check("schema: columns", not lost, float(len(lost)), 0.0, says)
+
+
+def _schema(training_set_dir: Path) -> dict[str, list[tuple[str, str]]]:
     schema = {}
     for name in (INTERACTIONS_FILE, VIDEOS_FILE, WATCHED_FILE, USERS_FILE):
         path = Path(training_set_dir) / name
         if path.exists():
             schema[name] = sorted((column.name, str(column.type)) for column in pq.read_schema(path))
-    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+    return schema
 
 
-def schema_checks(
-    kind: str, model_dir: Path, data: TrainingSet, columns: str, champion_columns: str | None
-) -> list[Check]:
+def schema_checks(kind: str, model_dir: Path, data: TrainingSet) -> list[Check]:
     """Of the model to be served: this code reads it, it is of the kind, made of this training set, ranks its whole
-    catalogue and knows nobody else. And the training set has the columns the champion's had, where that is known."""
+    catalogue and knows nobody else."""
     try:
         model = load(model_dir)
     except ModelFilesError as error:
@@ -69,8 +93,4 @@ def schema_checks(
             "schema: users", not strangers, float(strangers), 0.0, f"{strangers} users nobody else heard of"
         )
     )
-    if champion_columns is not None:
-        same = champion_columns == columns
-        says = "the columns the champion was trained on" if same else "other columns than the champion's"
-        checks.append(Check("schema: columns", same, columns[:12], champion_columns[:12], says))
     return checks

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from orchestration.promotion_inputs import Run, champion_of, champion_tags, moved_during, rules_of
+from orchestration.promotion_inputs import (
+    Run,
+    champion_of,
+    champion_tags,
+    check_one_training,
+    moved_during,
+    rules_of,
+)
 from orchestration.records import Record
 from stack.settings import Settings
 
@@ -57,25 +64,34 @@ def decide_and_promote(
     on its version.
 
     A champion that somebody moved while this run was training stays. `challenger`: the kind a person wants tried,
-    `reason`: why it need not win (`ml.gate_checks.REASONS`). A re-run of the same Dagster run gives the decision that
-    was taken. Raises `ml.errors.ModelError`, `serving.registry.RegistryError`.
+    `reason`: why it need not win (`ml.gate_checks.REASONS`). A person may have seen the judgement: a kind that is not
+    the best on validation rows is taken for the best of all kinds on the test rows, and must win by more. A re-run of
+    the same Dagster run gives the decision that was taken. Raises `ml.errors.ModelError` for a kind or a reason there
+    is not and for files and versions of different trainings, `serving.registry.RegistryError`.
     """
-    from ml.errors import UnknownKindError
+    from ml.errors import ConfigurationError, UnknownKindError
     from ml.gate_challenger import challenger_of, validation_scores
+    from ml.gate_checks import REASONS
     from serving import registry_promotion as promotion
 
     made = _taken(settings, run.dagster_run_id)
     if made is None:
         now = now or datetime.now(UTC)
+        if reason is not None and reason not in REASONS:
+            raise ConfigurationError(f"reason: must be one of {', '.join(REASONS)} (got {reason!r})")
+        check_one_training(settings, run)
         by_hand = promotion.record_manual_promotion(settings, now=now)
+        promotion.clear_stale_pending(settings)
         champion = promotion.champion(settings)
         scores = validation_scores(run.folders, run.training_set.path, seed=settings.seed)
-        challenger = challenger or challenger_of(scores)
+        chosen = challenger_of(scores)
+        challenger = challenger or chosen
+        candidates = 1 if challenger == chosen else len(run.versions)
         if challenger not in run.versions:
             raise UnknownKindError(
                 f"challenger: {challenger!r} is none of this run's {', '.join(run.versions)}"
             )
-        decisions = _decide(settings, run, challenger, scores, champion, reason, now)
+        decisions = _decide(settings, run, challenger, scores, champion, reason, now, candidates)
         made = PromotionDecision(
             dagster_run_id=run.dagster_run_id,
             decided_at=now,
@@ -148,6 +164,7 @@ def _decide(
     champion: "RegisteredVersion | None",
     reason: str | None,
     now: datetime,
+    candidates: int,
 ) -> "list[Decision]":
     from ml.gate import stays
     from ml.gate_run import gate
@@ -177,12 +194,13 @@ def _decide(
         run.folders,
         run.judgement.path,
         run.training_set.path,
-        champion=champion_of(champion) if champion else None,
+        champion=champion_of(settings, champion) if champion else None,
         rules=rules_of(settings),
         reason=reason,
         held=f"a person chose the champion, until {champion.tags[promotion.HOLD_UNTIL_TAG]}"
         if champion and held
         else None,
+        candidates=candidates,
         facts=facts,
     )
 

@@ -39,28 +39,78 @@ def rules_of(settings: Settings) -> "Rules":
     )
 
 
-def champion_of(version: "RegisteredVersion") -> "Champion":
-    """What the tags of the version under `champion` say of its making."""
+def champion_of(settings: Settings, version: "RegisteredVersion") -> "Champion":
+    """What the version under `champion` says of its making, by its tags, and of its judgement, by its run's metrics."""
     from ml.errors import ConfigurationError
     from ml.gate_recipe import Recipe
     from ml.gate_run import Champion
+    from serving import registry
     from serving import registry_lineage as lineage
     from serving import registry_promotion as promotion
 
     tags = version.tags
     try:
+        metrics = registry.metrics_of(settings, version)
+    except registry.VersionNotFoundError:
+        metrics = {}  # its run was deleted: the gate says that it knows no figure
+    try:
         recipe = Recipe.from_json(tags[lineage.RECIPE_TAG])
     except (KeyError, ConfigurationError):
-        recipe = None  # registered by hand, or before recipes were kept: the gate says so and leaves it there
+        recipe = None  # registered by hand, or before recipes were kept: the gate compares with nobody
     newest = tags.get(lineage.NEWEST_TAG)
     return Champion(
         recipe,
         training_set_sha256=tags.get(lineage.SHA256_TAG),
         newest_ms=int(newest) if newest else None,
-        columns=tags.get(lineage.COLUMNS_TAG),
+        columns=_columns(tags.get(lineage.COLUMN_NAMES_TAG)),
+        metrics=metrics,
+        by_hand=tags.get(promotion.BY_TAG) in (promotion.HAND, promotion.ROLLBACK),
         tests=int(tags.get(promotion.TESTS_TAG, 0)),
         tested_on=tags.get(promotion.TESTED_ON_TAG),
     )
+
+
+def _columns(text: str | None) -> list[str] | None:
+    """None of a version that has only the hash of its columns, or nothing."""
+    try:
+        found = json.loads(text or "null")
+    except ValueError:
+        return None
+    return [str(name) for name in found] if isinstance(found, list) else None
+
+
+def check_one_training(settings: Settings, run: Run) -> None:
+    """Raises `ml.errors.ModelFilesError` unless the run's versions, folders and judgement are of one training: the
+    decision would be on one model and move the alias to another. What a version does not say is not checked."""
+    from ml.errors import ModelFilesError
+    from ml.gate_recipe import Recipe
+    from serving import registry
+    from serving import registry_lineage as lineage
+
+    if run.judgement.training_set_hash != run.training_set.dvc_hash:
+        raise ModelFilesError(
+            f"the judgement is of the training set {run.judgement.training_set_hash}, the run of "
+            f"{run.training_set.dvc_hash}: judge again"
+        )
+    known = {version.version: version for version in registry.versions(settings)}
+    for kind, number in run.versions.items():
+        if number not in known:
+            raise registry.VersionNotFoundError(f"{registry.MODEL_NAME} has no version {number} ({kind})")
+        version = known[number]
+        report = json.loads((run.folders[kind] / "report.json").read_text("utf-8"))
+        sha256 = version.tags.get(lineage.SHA256_TAG, report["training_set_sha256"])
+        recipe = version.tags.get(lineage.RECIPE_TAG)
+        other = ""
+        if version.kind != kind:
+            other = "kind"
+        elif sha256 != report["training_set_sha256"]:
+            other = f"training set ({sha256[:12]}, the folder {report['training_set_sha256'][:12]})"
+        elif recipe and not Recipe.from_json(recipe).same_as(Recipe.of_run(kind, run.folders)):
+            other = "recipe"
+        if other:
+            raise ModelFilesError(
+                f"{kind}: version {number} is of another {other} than its folder: train and register again"
+            )
 
 
 def moved_during(champion: "RegisteredVersion", started: datetime) -> bool:

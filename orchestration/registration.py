@@ -71,17 +71,19 @@ def lineages(
 ) -> dict[str, "Lineage"]:
     """Where each kind's full model comes from, as its folder and the training set say."""
     from ml.gate_recipe import Recipe
-    from ml.gate_schema import columns_hash
+    from ml.gate_schema import column_names, columns_hash
     from serving.code_version import code_version
     from serving.registry_lineage import Lineage
 
     columns, code = columns_hash(training_set_dir), code_version()
+    names = json.dumps(column_names(training_set_dir))
     found = {}
     for kind, folder in folders.items():
         info = json.loads((folder / "full" / "model.json").read_text("utf-8"))["info"]
         found[kind] = Lineage(
             training_set_sha256=info["training_set_sha256"],
             training_columns=columns,
+            training_column_names=names,
             trained_up_to_ms=info["newest_ms"],
             recipe=Recipe.of_run(kind, folders).to_json(),
             git_commit=str(code.git_commit),

@@ -12,7 +12,7 @@ from ml.errors import ConfigurationError, MismatchedHoldoutError, ModelFilesErro
 from ml.gate import Rules
 from ml.gate_recipe import Recipe, refit
 from ml.gate_run import Champion, gate
-from ml.gate_schema import columns_hash
+from ml.gate_schema import column_names, columns_hash
 from ml.phases import Phases
 from ml.pipeline import judge, train
 from ml.saved import load
@@ -43,7 +43,7 @@ class Run:
     def champion(self, kind: str, **changes) -> Champion:
         """A champion of this run's recipe, made a day before it."""
         known = Champion(
-            Recipe.of_run(kind, self.dirs), "other", newest_ms=1, columns=columns_hash(self.data)
+            Recipe.of_run(kind, self.dirs), "other", newest_ms=1, columns=column_names(self.data)
         )
         return replace(known, **changes)
 
@@ -70,7 +70,7 @@ def test_the_first_champion_is_the_best_kind_and_its_evidence_names_every_check(
     assert decision.case == "first"
     assert dict(decision.facts) == {"version": 7}
     assert [check.name for check in decision.checks] == [
-        *("popularity", "floor", "latency", "size"),
+        *("users", "popularity", "floor", "latency", "size"),
         *("schema: readable", "schema: kind", "schema: training set", "schema: catalogue", "schema: users"),
     ]
 
@@ -162,7 +162,9 @@ def test_a_new_recipe_as_good_as_the_one_no_longer_trained_is_taken_for_its_newe
     champion = run.champion("item-item", recipe=near)
     (decision,) = run.decide("item-item", champion)
     assert decision.promote, decision.reason
-    assert decision.reason == "item-item is not worse than item-item and newer data"
+    assert decision.reason == (
+        "item-item is not surely worse than item-item, whose recipe is trained no more: newer data"
+    )
     newest = load(run.dirs["item-item"] / "full").info["newest_ms"]
     (stale,) = run.decide("item-item", replace(champion, newest_ms=newest + 1))
     assert names(stale) == ["newer data"]
@@ -177,8 +179,6 @@ def test_a_test_counts_once_for_each_training_set(run: Run) -> None:
 
 
 def test_a_champion_that_cannot_be_judged_stays(run: Run) -> None:
-    (unknown,) = run.decide("als", run.champion("als", recipe=None))
-    assert (unknown.promote, "promote by hand" in unknown.reason) == (False, True)
     gone = changed(Recipe.of_run("als", run.dirs), a_setting_of_long_ago=1)
     (decision,) = run.decide("als", run.champion("als", recipe=gone))
     assert not decision.promote
@@ -186,9 +186,68 @@ def test_a_champion_that_cannot_be_judged_stays(run: Run) -> None:
     assert "a_setting_of_long_ago" in decision.reason
 
 
-def test_other_columns_than_the_champions_hold_back(run: Run) -> None:
-    (decision,) = run.decide("item-item", run.champion("item-item", columns="of another set"))
-    assert names(decision) == ["schema: columns"]
+def test_a_champion_of_unknown_making_is_nobody_to_compare_with_unless_a_person_chose_it(run: Run) -> None:
+    unknown = run.champion("als", recipe=None, columns=None)
+    (decision,) = run.decide("item-item", unknown)
+    assert (decision.promote, decision.case, decision.evidence) == (True, "first", None)
+    assert decision.reason == (
+        "item-item is the first champion (the champion's version does not say what it was made with: "
+        "nobody to compare with)"
+    )
+    # The popularity check and the floor decide, and popularity does not take its place by itself.
+    (floored,) = run.decide("item-item", unknown, replace(RULES, precision_floor=0.9))
+    assert names(floored) == ["floor"]
+    for kept in (
+        run.decide("item-item", replace(unknown, by_hand=True)),
+        run.decide("item-item", unknown, held="a person chose it"),
+    ):
+        assert [(d.promote, "promote by hand" in d.reason) for d in kept] == [(False, True)]
+
+
+def test_a_column_more_is_welcome_and_a_column_less_holds_back(run: Run) -> None:
+    had = column_names(run.data)
+    assert "interactions.parquet: user_id" in had
+    seen = {}
+    for name, columns in (
+        ("same", had),
+        ("more", had[:-1]),
+        ("less", [*had, "users.parquet: age"]),
+        ("none", None),
+    ):
+        (decision,) = run.decide("item-item", run.champion("item-item", columns=columns))
+        (check,) = [check for check in decision.checks if check.name == "schema: columns"]
+        assert decision.promote is check.passed
+        seen[name] = (check.passed, check.says)
+    assert seen == {
+        "same": (True, "the columns the champion was trained on"),
+        "more": (True, f"the columns the champion was trained on, and {had[-1]}"),
+        "less": (False, "without columns the champion was trained on: users.parquet: age"),
+        "none": (True, f"{len(had)} columns; which the champion was trained on is not recorded"),
+    }
+
+
+def test_a_renewed_recipe_that_fell_far_below_what_its_champion_scored_is_held_back(run: Run) -> None:
+    (now,) = run.decide("item-item", run.champion("item-item"))
+    assert now.evidence is not None
+    score = now.evidence.challenger
+    fell = [
+        names(run.decide("item-item", run.champion("item-item", metrics=metrics))[0])
+        for metrics in ({"ndcg_at_10": score * 1.24}, {"ndcg_at_10": score * 1.26}, {"coverage_at_10": 3.0})
+    ]
+    assert fell == [[], ["fallen"], ["fallen: coverage"]]
+    (unsaid,) = [check for check in now.checks if check.name == "fallen"]
+    assert (unsaid.passed, unsaid.limit) == (True, None)
+    assert unsaid.says.endswith("what the champion's was is not recorded")
+
+
+def test_with_too_few_users_popularity_is_the_first_champion_and_is_renewed(run: Run) -> None:
+    few = replace(RULES, min_users=10_000, precision_floor=0.9)
+    hopeless, fallback = run.decide("als", None, few)
+    assert names(hopeless) == ["users"]
+    assert (fallback.promote, fallback.reason) == (True, "popularity is the first champion")
+    lost, renewed = run.decide("als", run.champion("popularity"), few)
+    assert (lost.promote, lost.attempt, "too few to judge" in lost.reason) == (False, 0, True)
+    assert (renewed.promote, renewed.case) == (True, "newer data")
 
 
 def test_a_model_that_cannot_be_read_or_is_of_another_set_is_not_promoted(run: Run, tmp_path: Path) -> None:

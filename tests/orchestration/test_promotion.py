@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ml.dataset import Interactions
-from ml.errors import UnknownKindError
+from ml.errors import ConfigurationError, ModelFilesError, UnknownKindError
 from ml.gate_challenger import validation_scores
 from ml.pipeline import judge, train
 from orchestration.defs.promotion import promotion_decision
@@ -323,11 +323,95 @@ def test_the_asset_shows_the_decision_and_every_check(platform: Platform) -> Non
     assert (kept.promoted, kept.dagster_run_id) == (True, result.run_id)
 
 
-def test_a_champion_of_unknown_making_waits_for_a_person(platform: Platform) -> None:
+def test_a_champion_of_unknown_making_is_replaced_unless_a_person_chose_it(platform: Platform) -> None:
     first = platform.train("run-1")
     platform.decide(first)
     version = str(first.versions["item-item"])
     platform.client.delete_model_version_tag(registry.MODEL_NAME, version, "recipe")
+    platform.client.set_model_version_tag(registry.MODEL_NAME, version, "promoted_by", "hand")
+    kept = platform.decide(replace(platform.train("run-2", "later"), started=NOW + timedelta(hours=1)))
+    assert not kept.promoted
+    assert "a person chose it: promote by hand" in kept.reason
+    platform.client.set_model_version_tag(registry.MODEL_NAME, version, "promoted_by", "gate")
+    run = platform.train("run-3", "later")
+    made = platform.decide(run)
+    assert (made.promoted, made.champion_version) == (True, run.versions["item-item"])
+    assert made.decisions[0]["case"] == "first"
+    assert "nobody to compare with" in made.reason
+    assert platform.champion().tags["replaced_version"] == version
+
+
+def test_a_home_of_before_has_its_champion_replaced_by_the_gate(platform: Platform) -> None:
+    """Its code set the alias and wrote nothing on the version."""
+    first = platform.train("run-1")
+    version = first.versions["item-item"]
+    for tag in ("recipe", "training_columns", "training_column_names", "training_set_sha256"):
+        platform.client.delete_model_version_tag(registry.MODEL_NAME, str(version), tag)
+    platform.by_hand(version)
+    made = platform.decide(platform.train("run-2", "later"))
+    assert (made.promoted, made.by_hand, made.champion_before) == (True, None, version)
+
+
+def test_versions_say_their_columns_and_one_with_the_hash_alone_holds_nobody_back(platform: Platform) -> None:
+    first = platform.train("run-1")
+    platform.decide(first)
+    assert "interactions.parquet: user_id" in json.loads(platform.champion().tags["training_column_names"])
+    version = str(first.versions["item-item"])
+    platform.client.delete_model_version_tag(registry.MODEL_NAME, version, "training_column_names")
+    platform.client.set_model_version_tag(registry.MODEL_NAME, version, "training_columns", "of another set")
+    made = platform.decide(platform.train("run-2", "later"))
+    assert made.promoted
+    assert "is not recorded" in made.text
+
+
+def test_a_renewed_champion_is_held_against_what_its_version_scored(platform: Platform) -> None:
+    platform.decide(platform.train("run-1"))
+    run_id = platform.champion().run_id
+    platform.client.log_metric(run_id, "ndcg_at_10", 2.0)  # more than there can be
     made = platform.decide(platform.train("run-2", "later"))
     assert not made.promoted
-    assert "promote by hand" in made.reason
+    failed = [check["name"] for check in made.decisions[0]["checks"] if not check["passed"]]
+    assert failed == ["fallen"]
+
+
+def test_a_kind_that_a_person_names_wins_as_the_best_of_all(platform: Platform) -> None:
+    run = platform.train("run-1")
+    scores = validation_scores(run.folders, run.training_set.path)
+    best, second = sorted(("als", "item-item"), key=lambda kind: -scores[kind])
+    promotion.promote(platform.settings, run.versions["popularity"], reason="", expected=None)
+    asked = decide_and_promote(platform.settings, run, now=NOW, challenger=second)
+    assert asked.decisions[0]["candidates"] == len(KINDS)
+    platform.by_hand(run.versions["popularity"])
+    chosen = decide_and_promote(
+        platform.settings, replace(run, dagster_run_id="run-2"), now=NOW + timedelta(days=30), challenger=best
+    )
+    assert [decision["candidates"] for decision in chosen.decisions] == [1] * len(chosen.decisions)
+
+
+def test_newer_data_are_no_reason_for_a_person_to_give(platform: Platform) -> None:
+    run = platform.train("run-1")
+    with pytest.raises(ConfigurationError, match=r"smaller, faster, more diverse .got 'newer data'"):
+        decide_and_promote(platform.settings, run, now=NOW, reason="newer data")
+    assert promotion.champion(platform.settings) is None
+
+
+def test_versions_and_folders_of_different_trainings_are_refused(platform: Platform) -> None:
+    first = platform.train("run-1")
+    later = platform.train("run-2", "later")
+    with pytest.raises(ModelFilesError, match=r"popularity: version .* is of another training set"):
+        platform.decide(replace(later, versions=first.versions))
+    with pytest.raises(ModelFilesError, match=r"the judgement is of the training set first.dir"):
+        platform.decide(replace(later, judgement=first.judgement))
+    swapped = {**later.versions, "als": later.versions["item-item"]}
+    with pytest.raises(ModelFilesError, match=r"als: version .* is of another kind"):
+        platform.decide(replace(later, versions=swapped))
+    report = platform.folders["als"] / "report.json"
+    told = json.loads(report.read_text())
+    told["params"]["n_factors"] = 5
+    report.unlink()
+    report.write_text(json.dumps(told))
+    with pytest.raises(ModelFilesError, match=r"als: version .* is of another recipe"):
+        platform.decide(later)
+    with pytest.raises(registry.VersionNotFoundError, match="no version 999"):
+        platform.decide(replace(later, versions={"als": 999}))
+    assert promotion.champion(platform.settings) is None
