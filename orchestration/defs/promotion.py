@@ -18,7 +18,8 @@ class PromotionConfig(dg.Config):
     """What a person may say when starting this by hand."""
 
     kind: str | None = Field(
-        default=None, description="to challenge the champion; the best on validation rows if unset"
+        default=None,
+        description="to challenge the champion; the best on validation rows if unset. Another must win by more",
     )
     reason: str | None = Field(
         default=None,
