@@ -71,7 +71,8 @@ def _of_some_users(path: Path, one_in: int) -> pa.Table:
         if one_in == 1 or "user_id" not in file.schema_arrow.names:
             return file.read()
         groups = (file.read_row_group(group) for group in range(file.num_row_groups))
-        return pa.concat_tables([group.filter(_chosen(group["user_id"], one_in)) for group in groups])
+        chosen = [group.filter(_chosen(group["user_id"], one_in)) for group in groups]
+        return pa.concat_tables([file.schema_arrow.empty_table(), *chosen])
 
 
 def _chosen(user_ids: pa.ChunkedArray, one_in: int) -> pa.Array:

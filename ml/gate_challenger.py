@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from ml.evaluate import TestUsers, evaluate
+from ml.errors import NothingToJudgeError
+from ml.evaluate import evaluate
 from ml.gate_recipe import Recipe
 from ml.judgement import HAS_OWN_LIST_FOR_STRANGERS
 from ml.metrics import PRIMARY
@@ -25,12 +24,16 @@ def validation_scores(
 
     Picking the best of several kinds by the rows that then test it would take luck for skill. A hybrid's few weights
     and the epochs of a two-tower were chosen on these rows too: a small advantage here, none in the test.
-    Raises `NothingToJudgeError`, `ModelFilesError`.
+    Where nobody found anything new there, none can be preferred: only popularity is told, if it is among them. Raises
+    `ModelFilesError`.
     """
     data = TrainingSet.load(training_set_dir)
     params = Recipe.of_run(next(iter(model_dirs)), model_dirs).params
     phases = Phases.of(data, params["test_fraction"], params["validation_fraction"])
-    users = some_of(phases.validation_users(), sample, seed)
+    try:
+        users = phases.validation_users().some(sample, seed)
+    except NothingToJudgeError:
+        return {BASELINE: 0.0} if BASELINE in model_dirs else dict.fromkeys(model_dirs, 0.0)
     popularity = load(Path(model_dirs[BASELINE]) / VALIDATION) if BASELINE in model_dirs else None
     scores = {}
     for kind, folder in model_dirs.items():  # one model in memory at a time
@@ -44,25 +47,3 @@ def challenger_of(scores: Mapping[str, float]) -> str:
     """The best kind; popularity only if it is alone. Equal ones: the first by name."""
     contenders = [kind for kind in scores if kind != BASELINE] or [BASELINE]
     return min(contenders, key=lambda kind: (-scores[kind], kind))
-
-
-def some_of(users: TestUsers, sample: int, seed: int) -> TestUsers:
-    """All users, or `sample` of them drawn without replacement."""
-    n = len(users.user_ids)
-    if n <= sample:
-        return users
-    kept = np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
-    places = np.full(n, -1)
-    places[kept] = np.arange(sample)
-
-    def of_kept(pairs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        inside = places[pairs[0]] >= 0
-        return places[pairs[0][inside]], pairs[1][inside]
-
-    return TestUsers(
-        user_ids=users.user_ids[kept],
-        video_ids=users.video_ids,
-        relevant=of_kept(users.relevant),
-        met=of_kept(users.met),
-        new=users.new[kept],
-    )

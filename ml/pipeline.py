@@ -14,7 +14,7 @@ import numpy as np
 
 from ml.config import TrainConfig
 from ml.dataset import Known
-from ml.errors import MissingPartError
+from ml.errors import MissingPartError, NothingToJudgeError
 from ml.files import replaced, write_json
 from ml.fit import HYBRID, check_kind, fit, section
 from ml.fitting import Fitted, Validate
@@ -156,11 +156,14 @@ def _blend(
     return Fitted(hybrid.assemble(parts, learned, known, settings.hybrid), found=learned)
 
 
-def _on_validation_rows(phases: Phases, seed: int) -> Validate:
-    """The primary metric on the rows between the inner cut and the cut."""
+def _on_validation_rows(phases: Phases, seed: int) -> Validate | None:
+    """The primary metric on the rows between the inner cut and the cut; None if nobody found anything new there."""
     from ml.evaluate import evaluate
 
-    users = phases.validation_users().some(LOOKED_AT_USERS, seed)
+    try:
+        users = phases.validation_users().some(LOOKED_AT_USERS, seed)
+    except NothingToJudgeError:
+        return None
 
     def validate(model: Recommender) -> float:
         return float(evaluate(model, users).per_user[PRIMARY].mean())

@@ -126,6 +126,8 @@ _TABLES = (
     " tags Array(String), duration_ms Nullable(Int64), upload_time Nullable(DateTime64(3, 'UTC')),"
     " thumbnail_url Nullable(String), is_trending Bool, view_count UInt32, like_count Nullable(Int64))"
     " ENGINE = MergeTree ORDER BY video_id",
+    "CREATE TABLE stg_users (user_id String, age Nullable(Int16), gender String, language String,"
+    " region String, device_type String, engagement_score Nullable(Float64)) ENGINE = MergeTree ORDER BY user_id",
 )
 _SESSION_COLUMNS = [
     *("session_id", "user_id", "video_id", "started_at", "ended_at"),

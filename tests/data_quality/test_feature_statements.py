@@ -37,7 +37,7 @@ def test_a_sound_set_with_features_passes(
     write_training_set(tmp_path / "set", rows, catalogue, met=make_met(rows), as_of=as_of)
     report = validate_training_set(tmp_path / "set")
     assert failed(report) == set()
-    assert report.evaluated == 41 + 32
+    assert report.evaluated == 51 + 32
 
 
 def test_a_set_that_says_it_has_features_must_have_all_of_them(

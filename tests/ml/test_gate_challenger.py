@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.evaluate import TestUsers
-from ml.gate_challenger import challenger_of, some_of, validation_scores
+from ml.gate_challenger import challenger_of, validation_scores
 from ml.pipeline import train
 from ml.split import time_split
 from ml.training_set import TrainingSet
@@ -54,9 +54,9 @@ def test_a_sample_of_users_keeps_their_own_pairs() -> None:
         met=(np.array([1, 3]), np.array([0, 0])),
         new=np.array([True, False, True, False]),
     )
-    assert some_of(users, 4, seed=0) is users
+    assert users.some(4, seed=0) is users
     for seed in range(10):
-        kept = some_of(users, 2, seed)
+        kept = users.some(2, seed)
         assert len(kept.user_ids) == 2
         for row, name in enumerate(kept.user_ids):
             was = users.user_ids.tolist().index(name)
