@@ -10,6 +10,8 @@ from ml.recommender import KINDS
 from ml.training_set import TrainingSet
 from tests.ml.kuairand import write_training_set
 
+CONFIG = {"two_tower": {"epochs": 6}}  # less than its best, and enough; `make bench-models` has the defaults
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -24,7 +26,7 @@ def judgement(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> J
     folders = {kind: folder / kind for kind in KINDS}
     for kind in KINDS:
         parts = {part: folders[part] for part in HybridConfig().parts} if kind == "hybrid" else {}
-        train(kind, training_set, folders[kind], parts=parts)
+        train(kind, training_set, folders[kind], config=CONFIG, parts=parts)
     return judge(folders, training_set, folder / "judgement")
 
 
