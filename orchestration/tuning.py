@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "tuning"
 
 FIXED = ("svd",)
-"""Not tuned unless named: the contract sets SVD's parameters, and what ranks better here rates worse."""
+"""Not tuned unless named: the contract sets SVD's parameters, and the search is for rankings, not for ratings."""
 
 
 class TunedParameters(Record):

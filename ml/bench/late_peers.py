@@ -67,6 +67,9 @@ PEERS: Mapping[str, Callable[[Known], Recommender]] = {
 }
 
 
+ONLY_JUDGED = "a peer is asked for the scores of known users, and never saved"
+
+
 @dataclass(frozen=True)
 class DenseNeighbours(Recommender):
     """history (n, m) times dense weights (m, m): only to be judged, never saved."""
@@ -88,17 +91,17 @@ class DenseNeighbours(Recommender):
         return scores
 
     def scores_for(self, pasts: Sequence[Past]) -> Scores:
-        raise NotImplementedError
+        raise NotImplementedError(ONLY_JUDGED)
 
     def similarities(self, row: int) -> Scores:
-        raise NotImplementedError
+        raise NotImplementedError(ONLY_JUDGED)
 
     def write(self, folder: Path) -> dict[str, Any]:
-        raise NotImplementedError
+        raise NotImplementedError(ONLY_JUDGED)
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        raise NotImplementedError
+        raise NotImplementedError(ONLY_JUDGED)
 
 
 def _watched(known: Known) -> tuple[Encoded, sparse.csr_matrix]:
