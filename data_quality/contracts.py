@@ -6,21 +6,29 @@ from here: the ClickHouse table, the loader's checks, the importers' batches. No
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_quality.event_values import (
+    EARLIEST_MS,
+    LATEST_MS,
+    MAX_ID_LENGTH,
+    MAX_INT32,
+    MAX_SCROLL_SPEED_MS,
+    CodedEnum,
+    DeviceType,
+    EventType,
+    Gender,
+    NetworkType,
+)
+
 DEFAULT_VIDEO_DURATION_MS: Final = 60_000  # R1.2: the duration of a video whose length nobody knows
 FINISHED_RATIO: Final = 0.9  # R1.2: watched this share of the duration = finished
-MAX_ID_LENGTH: Final = 200  # characters; longer is a client's mistake, not an id
 
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-_EARLIEST_MS: Final = (
-    946_684_800_000  # 2000-01-01: before any short video; catches seconds sent as milliseconds
-)
-_LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01: catches microseconds sent as milliseconds
 
 
 class ContractError(Exception):
@@ -37,54 +45,6 @@ class FieldTypeError(ContractError):
 
 class RowInvalidError(ContractError):
     """A row of a table that takes no bad rows breaks the contract."""
-
-
-class CodedEnum(StrEnum):
-    """A string value with the number ClickHouse's Enum8 stores it as."""
-
-    code: int
-
-    def __new__(cls, value: str, code: int) -> "CodedEnum":
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.code = code
-        return member
-
-
-class EventType(CodedEnum):
-    VIEW_START = "view_start", 1
-    VIEW_END = "view_end", 2
-    SCROLL_PASS = "scroll_pass", 3
-    LIKE = "like", 4
-    COMMENT = "comment", 5
-    SHARE = "share", 6
-    FOLLOW_CREATOR = "follow_creator", 7
-    SAVE = "save", 8
-    REPORT = "report", 9
-    PAUSE = "pause", 10
-    RESUME = "resume", 11
-    SEEK = "seek", 12
-    REPLAY = "replay", 13
-    CLICK = "click", 14
-
-
-class DeviceType(CodedEnum):
-    IOS = "ios", 1
-    ANDROID = "android", 2
-    WEB = "web", 3
-
-
-class NetworkType(CodedEnum):
-    WIFI = "wifi", 1
-    LTE = "4g", 2
-    NR = "5g", 3
-    OTHER = "other", 4
-
-
-class Gender(StrEnum):
-    MALE = "male"
-    FEMALE = "female"
-    UNKNOWN = "unknown"
 
 
 TERMINAL_EVENTS: Final = (EventType.VIEW_END, EventType.SCROLL_PASS, EventType.CLICK)
@@ -157,7 +117,7 @@ def _between(low: float, high: float) -> tuple[Check, str]:
 
 def _instant(column: pa.Array) -> pa.Array:
     ms = column.cast(pa.int64())
-    return pc.and_(pc.greater_equal(ms, _EARLIEST_MS), pc.less(ms, _LATEST_MS))
+    return pc.and_(pc.greater_equal(ms, EARLIEST_MS), pc.less(ms, LATEST_MS))
 
 
 def _id(column: pa.Array) -> pa.Array:
@@ -168,7 +128,6 @@ def _id(column: pa.Array) -> pa.Array:
 _INSTANT = pa.timestamp("ms", "UTC")
 _IS_ID = (_id, f"have 1 to {MAX_ID_LENGTH} characters")
 _IS_INSTANT = (_instant, "lie between the years 2000 and 2100")
-_INT32 = 2**31 - 1
 _TEXTS = pa.list_(pa.string())
 
 
@@ -197,10 +156,10 @@ EVENTS: Final = Contract(
         _field("video_id", pa.string(), "String", _IS_ID),
         _field("session_id", pa.string(), "String", _IS_ID),
         _field("event_type", pa.string(), enum8(EventType), _one_of(EventType)),
-        _field("position_index", pa.int32(), "Int32", _between(0, _INT32)),
+        _field("position_index", pa.int32(), "Int32", _between(0, MAX_INT32)),
         _field("impression_timestamp", _INSTANT, "DateTime64(3, 'UTC')", _IS_INSTANT),
-        _field("scroll_speed_ms", pa.float32(), "Float32", _between(0, 1e9)),
-        _field("playback_position_ms", pa.int32(), "Nullable(Int32)", _between(0, _INT32), nullable=True),
+        _field("scroll_speed_ms", pa.float32(), "Float32", _between(0, MAX_SCROLL_SPEED_MS)),
+        _field("playback_position_ms", pa.int32(), "Nullable(Int32)", _between(0, MAX_INT32), nullable=True),
         _field("device_type", pa.string(), enum8(DeviceType), _one_of(DeviceType)),
         _field("network_type", pa.string(), enum8(NetworkType), _one_of(NetworkType)),
         _field("geo_location", pa.string(), "String"),
@@ -238,7 +197,7 @@ VIDEOS: Final = Contract(
         _field("title", pa.string()),
         _field("description", pa.string()),
         _field("upload_time", _INSTANT, rule=_IS_INSTANT, nullable=True),
-        _field("duration_ms", pa.int64(), rule=_between(1, _INT32), nullable=True),
+        _field("duration_ms", pa.int64(), rule=_between(1, MAX_INT32), nullable=True),
         _field("category", pa.string()),
         _field("tags", _TEXTS),
         _field("language", pa.string()),

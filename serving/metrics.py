@@ -42,6 +42,15 @@ class Metrics:
         self.load_seconds = Gauge(
             "reelgraph_bundle_load_seconds", "Time the last bundle took to load", registry=registry
         )
+        self.dependency_up = Gauge(
+            "reelgraph_dependency_up", "1 if it answered last time", ["dependency"], registry=registry
+        )
+        self.dependency_failures = Counter(
+            "reelgraph_dependency_failures",
+            "Calls that failed or were too slow",
+            ["dependency"],
+            registry=registry,
+        )
         self.redis_up = Gauge("reelgraph_redis_up", "1 if recent items can be read", registry=registry)
         ProcessCollector(registry=registry)
 

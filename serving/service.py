@@ -11,10 +11,10 @@ import sys
 import bentoml
 from prometheus_client import disable_created_metrics
 
-from serving.context import RecentItems
+from serving.api.app import create_app
+from serving.api.state import State
+from serving.assembly import Parts, assemble
 from serving.gateway import Gateway
-from serving.live import LiveBundle
-from serving.routes import State, create_app
 from stack.settings import get_settings, telemetry_off
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -44,12 +44,14 @@ class RecommenderService:
     """Feeds, similar videos and single-model lists from the bundle in service."""
 
     def __init__(self) -> None:
-        settings = get_settings()
-        logging.getLogger("serving").setLevel(settings.log_level)
+        self._parts: Parts | None = None
+        logging.getLogger("serving").setLevel(get_settings().log_level)
         _end_with_parent()
-        state.recent = RecentItems(settings.redis_url, state.metrics)
-        state.live = LiveBundle(settings, state.metrics)
-        state.live.start()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """On the event loop that answers requests: parts may hold connections and tasks of it."""
+        self._parts = await assemble(get_settings(), state)
 
     def __is_ready__(self) -> bool:
         """BentoML's own `/readyz` says the same as `/health/ready`."""
@@ -57,10 +59,8 @@ class RecommenderService:
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        if state.live:
-            state.live.stop()
-        if state.recent:
-            await state.recent.close()
+        if self._parts:
+            await self._parts.close()
 
 
 def _end_with_parent() -> None:

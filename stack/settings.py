@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
@@ -118,6 +118,40 @@ class Settings(BaseSettings):
     gate_max_latency_ms: float = Field(50.0, gt=0, description="p95 of ranking one user's top 100")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    # The endpoint: who may call it (serving/security).
+    development: bool = Field(
+        False,
+        description="the one switch that turns authentication and rate limits off; the endpoint says so",
+    )
+    jwt_algorithm: Literal["HS256", "RS256"] = "RS256"
+    jwt_secret: SecretStr | None = Field(None, description="of HS256, at least 32 bytes")
+    jwt_public_key_file: Path | None = Field(None, description="of RS256, PEM")
+    jwt_issuer: str | None = Field(None, description="what `iss` must be; not checked if unset")
+    jwt_audience: str = Field("reelgraph", description="what `aud` must hold")
+    api_keys_file: Path | None = Field(None, description="hashes of the services' keys; in the home if unset")
+    rate_limit_per_minute: int = Field(500, ge=1, description="requests of one user")
+    cors_origins: str = Field("", description="origins that browsers may call from, with commas between")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="of a request, uploads aside")
+    tls_certificate_file: Path | None = Field(None, description="PEM; the endpoint speaks HTTPS with it")
+    tls_key_file: Path | None = Field(None, description="PEM")
+
+    # The endpoint: how it answers.
+    feed_cache_s: float = Field(600.0, ge=0, description="how long a list may be answered from; 0: never")
+    experiments_file_override: Path | None = Field(None, validation_alias=_env("REELGRAPH_EXPERIMENTS_FILE"))
+    otel_endpoint: Annotated[str | None, AfterValidator(values.page_url)] = Field(
+        None,
+        validation_alias=_env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="traces go there; off if unset",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="share of requests that are traced")
+
+    # PeerTube: where videos are uploaded to and streamed from.
+    peertube_url: Annotated[str | None, AfterValidator(values.page_url)] = None
+    peertube_username: str | None = None
+    peertube_password: SecretStr | None = None
+    peertube_channel_id: int = Field(1, ge=1)
+    max_upload_bytes: int = Field(2_000_000_000, ge=1_000_000)
+
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         seen: dict[int, str] = {}
@@ -190,6 +224,16 @@ class Settings(BaseSettings):
         return self.endpoint_url_override or self._here(self.endpoint_port)
 
     @property
+    def experiments_file(self) -> Path:
+        """Where experiments are declared; read again when it changes. Need not exist."""
+        return self.experiments_file_override or self.home / "experiments.yaml"
+
+    @property
+    def spool_dir(self) -> Path:
+        """What the endpoint accepted and ClickHouse has not yet: a folder a stream."""
+        return self.home / "spool"
+
+    @property
     def local_host(self) -> str:
         """The address at which this machine reaches what listens on `bind_host`."""
         return reached_at(self.bind_host)
@@ -258,7 +302,9 @@ def explain(error: ValidationError) -> str:
             lines.append(message)
             continue
         variable = _variable_of(field)
-        secret = variable.endswith(("_URL", "_URI"))  # it may hold a password
+        secret = variable.endswith(
+            ("_URL", "_URI", "_SECRET", "_PASSWORD", "_ENDPOINT")
+        )  # it may hold a password
         value = "" if secret else f" (got {item['input']!r})"
         lines.append(f"{variable}: {message}{value}")
     return "\n".join(lines)
@@ -320,7 +366,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if value is not None:
-            env[_variable_of(name)] = str(value)
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            env[_variable_of(name)] = plain
     env["DAGSTER_HOME"] = str(settings.dagster_home)
     env["BENTOML_HOME"] = str(settings.bentoml_home)
     env["DAGSTER_POSTGRES_URL"] = settings.dagster_database_url

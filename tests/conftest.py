@@ -48,7 +48,7 @@ def settings_at(home: Path, **changes: object) -> Settings:
     """Settings of an embedded stack in `home` on free ports, whatever `.env` says."""
     names = [name for name in Settings.model_fields if name.endswith("_port")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    return Settings(_env_file=None, **{"home": home, **ports, **changes})  # type: ignore[arg-type,call-arg]
+    return Settings(_env_file=None, **{"home": home, "development": True, **ports, **changes})  # type: ignore[arg-type,call-arg]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "ml": set(),
     "data_quality": {"stack"},
     "ingestion": {"stack", "data_quality"},
-    "serving": {"stack", "ml", "data_quality"},
+    "serving": {"stack", "ml", "data_quality", "ingestion"},
     "orchestration": {"stack", "ml", "data_quality", "ingestion", "serving"},
 }
 ONLY_IN = {

@@ -102,7 +102,8 @@ def tiny_model(kind: str = "svd", *, users: tuple[str, ...] = ("ann", "bob"), vi
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
     """Settings of an empty home of its own; no server behind any port."""
-    return Settings(_env_file=None, home=tmp_path / "home", redis_port=free_port(), endpoint_port=free_port())
+    ports = {"redis_port": free_port(), "endpoint_port": free_port()}
+    return Settings(_env_file=None, home=tmp_path / "home", development=True, **ports)
 
 
 def tiny_videos(videos: int = 6) -> pa.Table:

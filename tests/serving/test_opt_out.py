@@ -4,10 +4,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving import bento
+from serving.api.app import create_app
+from serving.api.state import State
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from serving.opt_out import OptOut
-from serving.routes import State, create_app
 from stack.erased_users import (
     ErasedUsers,
     OptOutFileError,

@@ -8,9 +8,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving import bento, schemas
+from serving.api.app import create_app
+from serving.api.state import State
 from serving.gateway import Gateway
 from serving.live import LiveBundle
-from serving.routes import State, create_app
 
 FEED = "/api/v1/recommendations/feed"
 SIMILAR = "/api/v1/recommendations/similar"

@@ -1,0 +1,46 @@
+"""What the routes answer from. Every part may be absent: an answer then goes on without it and says so."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from serving.live import LiveBundle, Serving
+from serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from serving.context import ContextStore, RecentItems
+    from serving.decisions.log import DecisionLog
+    from serving.events.intake import EventIntake
+    from serving.experiments.running import Experiments
+    from serving.feed_cache import FeedCache
+    from serving.peertube.videos import Videos
+    from serving.registry_reader import RegistryReader
+    from serving.security.gate import Security
+    from serving.training_runs import TrainingRuns
+    from stack.settings import Settings
+
+
+@dataclass
+class State:
+    """Filled in when the service starts (`serving.assembly`)."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    settings: "Settings | None" = None
+    live: LiveBundle | None = None
+    recent: "RecentItems | None" = None
+    context: "ContextStore | None" = None
+    cache: "FeedCache | None" = None
+    events: "EventIntake | None" = None
+    experiments: "Experiments | None" = None
+    decisions: "DecisionLog | None" = None
+    security: "Security | None" = None
+    training: "TrainingRuns | None" = None
+    registry: "RegistryReader | None" = None
+    videos: "Videos | None" = None
+
+    @property
+    def serving(self) -> Serving | None:
+        return self.live.current if self.live else None
+
+    def known_as(self, user_id: str) -> str:
+        """The id to answer for; nobody's for a user who was erased."""
+        return self.live.opt_out.known_as(user_id) if self.live else user_id

@@ -1,0 +1,1 @@
+"""A/B tests of the feed: how they are declared, who gets which variant."""
