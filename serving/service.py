@@ -4,13 +4,13 @@ One worker. It imports neither torch, mlflow nor pyarrow: a bundle needs numpy a
 """
 
 import ctypes
-import logging
 import signal
 import sys
 
 import bentoml
 from prometheus_client import disable_created_metrics
 
+from serving import logs
 from serving.api.app import create_app
 from serving.api.state import State
 from serving.assembly import Parts, assemble
@@ -45,7 +45,7 @@ class RecommenderService:
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
-        logging.getLogger("serving").setLevel(get_settings().log_level)
+        logs.configure(get_settings())
         _end_with_parent()
 
     @bentoml.on_startup

@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     gate_max_size_mb: float = Field(500.0, gt=0, description="of the model's files")
     gate_max_latency_ms: float = Field(50.0, gt=0, description="p95 of ranking one user's top 100")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] | None = Field(
+        None, description="of the endpoint; unset: text on a terminal, JSON elsewhere"
+    )
 
     # The endpoint: who may call it (serving/security).
     development: bool = Field(
