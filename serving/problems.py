@@ -14,11 +14,22 @@ MEDIA_TYPE = "application/problem+json"
 
 TITLES = {
     400: "Malformed request",
+    401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    409: "Conflict",
+    411: "Length required",
+    413: "Too large",
+    414: "Address too long",
+    415: "Unsupported media type",
     422: "Invalid request",
+    429: "Too many requests",
+    431: "Headers too large",
     500: "Internal error",
+    502: "Bad answer from another server",
     503: "Not ready",
+    504: "Another server was too slow",
 }
 
 
