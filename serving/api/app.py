@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from serving import problems
-from serving.api import lists, operations
+from serving.api import experiments, lists, operations
 from serving.api.state import State
 
 DESCRIPTION = """Short-video recommendations. Every list names the bundle and the registered model version it was made
@@ -22,6 +22,6 @@ def create_app(state: State) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     problems.install(app)
-    for subject in (lists, operations):
+    for subject in (experiments, lists, operations):  # experiments first: lists take /recs/{user_id}
         subject.add(app, state)
     return app
