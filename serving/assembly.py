@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from serving import tracing
 from serving.api.state import State
 from serving.context import RecentItems
+from serving.decisions.log import DecisionLog
 from serving.experiments.running import Experiments
 from serving.live import LiveBundle
+from serving.peertube.videos import Videos
+from serving.security.gate import Security
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,18 +38,36 @@ class Parts:
 async def assemble(settings: Settings, state: State) -> Parts:
     """Make every part and start what has a life of its own. Nothing here waits for another server."""
     parts = Parts()
+    state.security = Security(settings, state.metrics)
     state.settings = settings
+    state.security.start()
+    parts.on_close("security", state.security.close)
     if stop_tracing := tracing.start(settings):
         parts.on_close("tracing", lambda: asyncio.to_thread(stop_tracing))
+    state.decisions = DecisionLog(
+        settings, state.metrics.registry, is_erased=lambda user: state.known_as(user) != user
+    )
+    parts.on_close("decision log", state.decisions.close)
     state.recent = RecentItems(settings.redis_url, state.metrics)
     parts.on_close("recent items", state.recent.close)
     state.live = LiveBundle(settings, state.metrics)
+    state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
     state.live.start()
+    state.decisions.start()
     parts.on_close("bundle watcher", _stopped(state.live.stop))
     state.experiments = Experiments(settings.experiments_file, state.metrics.registry)
     state.experiments.start()
     parts.on_close("experiments", state.experiments.close)
+    state.videos = Videos.of(settings, state.metrics, lambda video_id: _in_bundle(state, video_id))
+    if state.videos:
+        parts.on_close("videos", state.videos.close)
     return parts
+
+
+def _in_bundle(state: State, video_id: str) -> bool | None:
+    """Whether the bundle in service has the video; None if none is."""
+    serving = state.serving
+    return None if serving is None else serving.bundle.catalogue.row(video_id) is not None
 
 
 def _stopped(stop: Callable[[], None]) -> Callable[[], Awaitable[None]]:

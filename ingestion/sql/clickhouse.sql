@@ -82,3 +82,31 @@ CREATE TABLE IF NOT EXISTS quarantined_events (
 )
 ENGINE = MergeTree
 ORDER BY (source, quarantined_at);
+
+-- What the endpoint answered, and how likely each item was: evidence for experiments and off-policy estimates. Sent at
+-- least once, a request has one row after a merge: read it with FINAL, or count request_ids.
+CREATE TABLE IF NOT EXISTS feed_decisions (
+    request_id UUID,
+    user_id String,
+    decided_at DateTime64(3, 'UTC'),
+    route LowCardinality(String),
+    bundle LowCardinality(String),
+    model_kind LowCardinality(String),
+    model_version Nullable(UInt32),
+    source LowCardinality(String),
+    ranks Array(UInt32),
+    video_ids Array(String),
+    scores Array(Float32),
+    propensities Array(Float64),
+    item_sources Array(LowCardinality(String)),
+    latency_ms Float32,
+    cached Bool,
+    degraded Array(LowCardinality(String)),
+    variants Map(LowCardinality(String), String) COMMENT 'experiment to variant',
+    forced Bool COMMENT 'a tester chose the variant: no evidence',
+    created_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree(created_at)
+PARTITION BY toYYYYMM(decided_at)
+ORDER BY (decided_at, request_id)
+TTL toDateTime(decided_at) + INTERVAL 180 DAY;

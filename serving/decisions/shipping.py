@@ -1,0 +1,68 @@
+"""Segments of decisions into ClickHouse: sent whole, once or more often, counted once."""
+
+from collections.abc import Callable
+
+import httpx
+import orjson
+
+from serving.decisions.row import COLUMNS, TABLE
+from serving.spool import SegmentRefusedError, ShipReport
+from stack.clients import clickhouse_parts
+from stack.settings import Settings
+
+TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+
+# ClickHouse's words for rows that will never fit: what cannot be parsed, or is out of a type's range. Anything else
+# (no table yet, no memory, a wrong password) may pass, and the rows wait for it.
+_REFUSED = frozenset({6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 376})
+
+
+class StoreFailedError(Exception):
+    """ClickHouse did not take the rows this time; they are sent again."""
+
+
+class DecisionShipper:
+    """`ship` is called in the spool's thread. A connection is kept between segments."""
+
+    def __init__(self, settings: Settings, is_erased: Callable[[str], bool] = lambda user_id: False) -> None:
+        parts = clickhouse_parts(settings)
+        host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
+        scheme = "https" if parts["secure"] else "http"
+        self._is_erased = is_erased
+        self._client = httpx.Client(
+            base_url=f"{scheme}://{host}:{parts['port']}",
+            headers={"X-ClickHouse-User": parts["username"], "X-ClickHouse-Key": parts["password"]},
+            params={
+                "database": parts["database"],
+                "query": f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) FORMAT JSONEachRow",
+                "async_insert": "0",  # an answer means that the rows are stored
+            },
+            timeout=TIMEOUT,
+            trust_env=False,  # no proxy sits between us and our store
+        )
+
+    def ship(self, content: bytes, segment_id: str) -> ShipReport:
+        """Store the segment's rows but those of users who were erased while they waited.
+
+        A row that comes twice replaces itself. Raises `SegmentRefusedError` for rows that no attempt would store,
+        `StoreFailedError` or httpx's errors for what may pass."""
+        lines = content.splitlines()
+        kept = [line for line in lines if not self._is_erased(orjson.loads(line)["user_id"])]
+        if kept:
+            self._store(b"\n".join(kept), segment_id)
+        return ShipReport(len(lines), len(kept), quarantined=len(lines) - len(kept))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _store(self, rows: bytes, segment_id: str) -> None:
+        response = self._client.post("/", content=rows)
+        code = response.headers.get("X-ClickHouse-Exception-Code", "")
+        if response.status_code == httpx.codes.OK and not code:
+            return
+        told = (
+            f"segment {segment_id}: {response.status_code}, code {code or 'unknown'}: {response.text[:300]}"
+        )
+        if code.isdigit() and int(code) in _REFUSED:
+            raise SegmentRefusedError(told)
+        raise StoreFailedError(told)
