@@ -10,6 +10,7 @@ from serving.context import RecentItems
 from serving.decisions.log import DecisionLog
 from serving.experiments.running import Experiments
 from serving.live import LiveBundle
+from serving.security.gate import Security
 from serving.peertube.videos import Videos
 from serving.security.gate import Security
 from stack.settings import Settings
@@ -39,7 +40,10 @@ async def assemble(settings: Settings, state: State) -> Parts:
     """Make every part and start what has a life of its own. Nothing here waits for another server."""
     parts = Parts()
     state.security = Security(settings, state.metrics)
+    state.security = Security(settings, state.metrics)
     state.settings = settings
+    state.security.start()
+    parts.on_close("security", state.security.close)
     state.security.start()
     parts.on_close("security", state.security.close)
     if stop_tracing := tracing.start(settings):

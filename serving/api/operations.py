@@ -52,6 +52,10 @@ def add(app: FastAPI, state: State) -> None:
     async def docs() -> Response:
         return Response((STATIC / "docs.html").read_bytes(), media_type="text/html")
 
+    @app.get("/docs/page.js", include_in_schema=False)
+    async def docs_script() -> Response:
+        return Response((STATIC / "docs.js").read_bytes(), media_type="text/javascript")
+
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("/docs")
