@@ -5,7 +5,6 @@ from pathlib import Path
 import bentoml
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from serving import schemas
@@ -55,9 +54,5 @@ def add(app: FastAPI, state: State) -> None:
     @app.get("/docs/page.js", include_in_schema=False)
     async def docs_script() -> Response:
         return Response((STATIC / "docs.js").read_bytes(), media_type="text/javascript")
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
 
     app.mount("/docs/assets", StaticFiles(directory=SWAGGER), name="swagger")
