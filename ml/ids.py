@@ -38,3 +38,11 @@ def lookup(sorted_ids: Ids, wanted: Sequence[str] | Ids) -> Rows:
     found = np.minimum(np.searchsorted(sorted_ids, queries), len(sorted_ids) - 1)
     rows[possible] = np.where(sorted_ids[found] == queries, found, MISSING)
     return rows
+
+
+def find(sorted_ids: Ids, wanted: str) -> int:
+    """Row of one id, `MISSING` if it is not there: `lookup` for a request, without its overhead for many."""
+    if not len(sorted_ids) or len(wanted) > sorted_ids.dtype.itemsize // 4:
+        return MISSING
+    row = int(sorted_ids.searchsorted(wanted))
+    return row if row < len(sorted_ids) and sorted_ids[row] == wanted else MISSING

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from serving import tracing
 from serving.api.state import State
-from serving.context import RecentItems
+from serving.context import ContextStore
 from serving.decisions.log import DecisionLog
 from serving.experiments.running import Experiments
+from serving.feed_cache import FeedCache
 from serving.live import LiveBundle
-from serving.security.gate import Security
 from serving.peertube.videos import Videos
+from serving.pipeline.scorer import Scorer
 from serving.security.gate import Security
 from stack.settings import Settings
 
@@ -40,10 +41,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     """Make every part and start what has a life of its own. Nothing here waits for another server."""
     parts = Parts()
     state.security = Security(settings, state.metrics)
-    state.security = Security(settings, state.metrics)
     state.settings = settings
-    state.security.start()
-    parts.on_close("security", state.security.close)
     state.security.start()
     parts.on_close("security", state.security.close)
     if stop_tracing := tracing.start(settings):
@@ -52,8 +50,16 @@ async def assemble(settings: Settings, state: State) -> Parts:
         settings, state.metrics.registry, is_erased=lambda user: state.known_as(user) != user
     )
     parts.on_close("decision log", state.decisions.close)
-    state.recent = RecentItems(settings.redis_url, state.metrics)
-    parts.on_close("recent items", state.recent.close)
+    state.scorer = Scorer()
+    state.scorer.start()
+    parts.on_close("scorer", state.scorer.close)
+    state.cache = FeedCache(settings.redis_url, state.metrics, settings.feed_cache_s)
+    parts.on_close("feed cache", state.cache.close)
+    state.context = ContextStore(
+        settings.redis_url, state.metrics, on_acted=state.cache.drop, on_gap=state.cache.clear
+    )
+    state.context.start()
+    parts.on_close("session context", state.context.close)
     state.live = LiveBundle(settings, state.metrics)
     state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
     state.live.start()

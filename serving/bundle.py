@@ -5,6 +5,7 @@ models/<kind>/            saved models
 videos.parquet            the catalogue, for people and for re-packing
 catalogue.npz cards.bin   the same as arrays and ready-made JSON, for the endpoint
 watched.npz               what each user has met already
+indexes/<kind>/           of a large catalogue: how to search it without scoring all of it
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml.errors import ModelError
+from ml.factors import FactorModel
 from ml.files import replaced
 from ml.recommender import KINDS, Recommender
 from ml.saved import load as load_model
@@ -27,13 +29,18 @@ from serving import catalogue as catalogues
 from serving.catalogue import Catalogue
 from serving.code_version import CodeVersion, code_version
 from serving.errors import BundleInputError, BundleMissingError, CorruptBundleError, IncompatibleBundleError
+from serving.pipeline import ann
+from serving.pipeline.ann import VectorIndex
 from serving.watched import Watched
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# 1: before there were indexes and creators. Still read: an upgrade must not end what serves.
+READABLE = (1, SCHEMA_VERSION)
 RECORD_FILE = "bundle.json"
+INDEXES = "indexes"
 TRENDING = "popularity"
 
 
@@ -90,6 +97,7 @@ class Bundle:
     catalogue: Catalogue
     watched: Watched
     models: Mapping[str, Recommender]
+    indexes: Mapping[str, VectorIndex] = field(default_factory=dict)
 
 
 def pack(
@@ -122,6 +130,7 @@ def pack(
         n_videos = catalogues.write(fresh, table)
         known = Watched.from_table(watched, Catalogue.load(fresh).video_ids)
         known.save(fresh)
+        _save_indexes(fresh, loaded)
         files = _checksums(fresh)
         code = code_version()
         packed = {
@@ -164,9 +173,9 @@ def read_record(folder: Path) -> BundleRecord:
     except (OSError, ValueError) as error:
         raise CorruptBundleError(f"{RECORD_FILE} cannot be read: {error}") from error
     found = content.get("schema_version") if isinstance(content, dict) else None
-    if found != SCHEMA_VERSION:
+    if found not in READABLE:
         raise IncompatibleBundleError(
-            f"{RECORD_FILE}: schema_version {found}, this code reads {SCHEMA_VERSION}"
+            f"{RECORD_FILE}: schema_version {found}, this code reads {' and '.join(map(str, READABLE))}"
         )
     try:
         return BundleRecord.model_validate(content)
@@ -200,9 +209,23 @@ def load(folder: Path) -> Bundle:
             catalogue=Catalogue.load(folder),
             watched=Watched.load(folder),
             models={kind: load_model(folder / "models" / kind) for kind in record.models},
+            indexes={
+                kind: index
+                for kind in record.models
+                if (index := VectorIndex.load(folder / INDEXES / kind)) is not None
+            },
         )
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, ModelError) as error:
         raise CorruptBundleError(f"bundle {record.bundle_id}: {error}") from error
+
+
+def _save_indexes(folder: Path, models: Mapping[str, Recommender]) -> None:
+    """An index for each model with factors over a catalogue that is too large to be scored whole."""
+    for kind, model in models.items():
+        if kind != TRENDING and isinstance(model, FactorModel) and len(model.video_ids) >= ann.FROM_VIDEOS:
+            index = ann.build(model)
+            if index is not None:
+                index.save(folder / INDEXES / kind)
 
 
 def _check_kinds(champion: str, models: Mapping[str, ModelToPack]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ml.ids import MISSING, Ids, lookup
+from ml.ids import MISSING, Ids, find, lookup
 from serving.errors import BundleInputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ CARDS_FILE = "cards.bin"
 PARQUET_FILE = "videos.parquet"
 
 NO_CATEGORY = -1
+NO_CREATOR = -1
 # R1.2: a video of unknown length counts as a minute.
 UNKNOWN_DURATION_S = 60.0
 
@@ -41,14 +42,16 @@ REQUIRED = (
 class Catalogue:
     """m videos in the order of their sorted ids; a video's place in it is its row.
 
-    `categories` (m,) int32 codes, `NO_CATEGORY` if unknown; `durations_s` (m,) float32; `tag_starts` (m + 1,) and
-    `tag_codes`: the distinct tags of row i are `tag_codes[tag_starts[i]:tag_starts[i + 1]]`; `tagged_starts`,
-    `tagged_rows`: the same the other way round, the rows of each tag. `cards` holds row i's JSON fields (no braces)
-    at `card_starts[i]:card_starts[i + 1]`, read from the file only when asked for.
+    `categories` and `creators` (m,) int32 codes, `NO_CATEGORY` and `NO_CREATOR` if unknown; `durations_s` (m,)
+    float32; `tag_starts` (m + 1,) and `tag_codes`: the distinct tags of row i are
+    `tag_codes[tag_starts[i]:tag_starts[i + 1]]`; `tagged_starts`, `tagged_rows`: the same the other way round, the rows
+    of each tag. `cards` holds row i's JSON fields (no braces) at `card_starts[i]:card_starts[i + 1]`, read from the
+    file only when asked for.
     """
 
     video_ids: Ids
     categories: NDArray[np.int32]
+    creators: NDArray[np.int32]
     durations_s: NDArray[np.float32]
     tag_starts: NDArray[np.int64]
     tag_codes: NDArray[np.int32]
@@ -61,7 +64,7 @@ class Catalogue:
         return len(self.video_ids)
 
     def row(self, video_id: str) -> int | None:
-        found = int(lookup(self.video_ids, [video_id])[0])
+        found = find(self.video_ids, video_id)
         return None if found == MISSING else found
 
     def rows(self, video_ids: Iterable[str]) -> NDArray[np.int64]:
@@ -84,6 +87,8 @@ class Catalogue:
         """Read what `write` wrote; raises `OSError`, `KeyError` or `ValueError` if it is not that."""
         with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
+        # A bundle of before creators were kept: none is known.
+        columns.setdefault("creators", np.full(len(columns["video_ids"]), NO_CREATOR, np.int32))
         codes, starts = columns["tag_codes"], columns["tag_starts"]
         n_tags = int(codes.max()) + 1 if len(codes) else 0
         owner = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))
@@ -119,16 +124,15 @@ def write(folder: Path, videos: "pa.Table") -> int:
     tags = [list(dict.fromkeys(t for t in row or () if t)) for row in videos["tags"].to_pylist()]
     tag_code = {tag: i for i, tag in enumerate(sorted({t for row in tags for t in row}))}
     categories = [c or None for c in videos["category"].to_pylist()]
-    category_code = {name: i for i, name in enumerate(sorted({c for c in categories if c}))}
+    creators = [c or None for c in videos["creator_id"].cast("string").to_pylist()]
     durations = [None if d is None or d < 0 else d for d in videos["duration_ms"].to_pylist()]
     cards = _cards(videos, categories, tags, durations)
 
     np.savez(
         folder / ARRAYS_FILE,
         video_ids=ids,
-        categories=np.array(
-            [category_code.get(c, NO_CATEGORY) if c else NO_CATEGORY for c in categories], np.int32
-        ),
+        categories=_codes(categories, NO_CATEGORY),
+        creators=_codes(creators, NO_CREATOR),
         durations_s=np.array([UNKNOWN_DURATION_S if d is None else d / 1000 for d in durations], np.float32),
         tag_starts=np.concatenate([[0], np.cumsum([len(row) for row in tags])]).astype(np.int64),
         tag_codes=np.array([tag_code[t] for row in tags for t in row], np.int32),
@@ -137,6 +141,12 @@ def write(folder: Path, videos: "pa.Table") -> int:
     (folder / CARDS_FILE).write_bytes(b"".join(cards))
     pq.write_table(videos, folder / PARQUET_FILE)
     return len(ids)
+
+
+def _codes(names: list[str | None], unknown: int) -> NDArray[np.int32]:
+    """The place of each name among the sorted distinct ones; `unknown` for None."""
+    code = {name: i for i, name in enumerate(sorted({n for n in names if n is not None}))}
+    return np.array([unknown if name is None else code[name] for name in names], np.int32)
 
 
 def stream_url(video_id: str) -> str:

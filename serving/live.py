@@ -1,27 +1,29 @@
 """The bundle in service: watches what is published, tries it beside the old one, then swaps one reference."""
 
+import ctypes
 import gc
 import logging
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from serving import bento, bundle
 from serving.bundle import Bundle, BundleRecord
-from serving.errors import BundleError, SmokeTestError
+from serving.errors import BundleError
 from serving.metrics import Metrics
 from serving.opt_out import OptOut
-from serving.ranking import Ranker, Ranking
+from serving.pipeline.feed import FeedPipeline
+from serving.ranking import Ranker
+from serving.trial import RecordedRequests, smoke_test
 from stack.erased_users import opt_out_file
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-SMOKE_USERS = 5
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,20 @@ class Serving:
     """What one request answers from: it takes the reference once and never mixes two bundles."""
 
     tag: str
-    ranker: Ranker
+    pipeline: FeedPipeline
     loaded_at: float
 
     @property
+    def ranker(self) -> Ranker:
+        return self.pipeline.ranker
+
+    @property
     def bundle(self) -> Bundle:
-        return self.ranker.bundle
+        return self.pipeline.bundle
 
     @property
     def record(self) -> BundleRecord:
-        return self.ranker.bundle.record
+        return self.pipeline.bundle.record
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class LiveBundle:
         self.current: Serving | None = None
         self.refused: Refusal | None = None
         self.opt_out = OptOut(opt_out_file(settings))
+        self.recorded = RecordedRequests()
+        self._on_swap: list[Callable[[Serving], None]] = []
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
@@ -71,6 +79,10 @@ class LiveBundle:
         self._stop.set()
         if self._thread:
             self._thread.join(timeout=5)
+
+    def on_swap(self, tell: Callable[[Serving], None]) -> None:
+        """Call `tell`, from the watching thread, each time another bundle has been taken into service."""
+        self._on_swap.append(tell)
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -100,8 +112,9 @@ class LiveBundle:
         """Load, test and swap in; False, with the reason kept, if the bundle is no good."""
         started = time.monotonic()
         try:
-            ranker = Ranker(bundle.load(folder or bento.bundle_dir(self._settings, tag)))
-            smoke_test(ranker)
+            loaded = bundle.load(folder or bento.bundle_dir(self._settings, tag))
+            pipeline = FeedPipeline(loaded, Ranker(loaded))
+            smoke_test(pipeline, self.recorded)
         except BundleError as error:
             self._refuse(tag, str(error))
             return False
@@ -109,12 +122,16 @@ class LiveBundle:
             log.exception("bundle %s cannot be taken into service", tag)
             self._refuse(tag, f"{type(error).__name__}: {error}")
             return False
-        old, self.current = self.current, Serving(tag, ranker, time.time())
+        old, self.current = self.current, Serving(tag, pipeline, time.time())
         self._accept()
         self._record_swap(old, time.monotonic() - started)
         # What was loaded lives long: collections must not walk it again (they stop every request for that long).
         gc.collect()
         gc.freeze()
+        del old
+        give_back_memory()
+        for tell in self._on_swap:
+            tell(self.current)
         return True
 
     def _serve_another(self, refused: str) -> bool:
@@ -155,37 +172,11 @@ class LiveBundle:
         )  # fmt: skip
 
 
+def give_back_memory() -> None:
+    """Have the allocator return what the old bundle held: it keeps it otherwise, and each swap would add some."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _labels(record: BundleRecord) -> tuple[str, str, str]:
     return record.bundle_id, record.champion, str(record.models[record.champion].version)
-
-
-def smoke_test(ranker: Ranker) -> None:
-    """Ask a new bundle for a few lists of each kind; raises `SmokeTestError` naming the one that is not sane."""
-    loaded = ranker.bundle
-    videos = loaded.catalogue.video_ids
-    users = loaded.models[loaded.record.champion].user_ids
-    sample = (
-        [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
-    )
-    for user in [*sample, ""]:
-        page = ranker.feed(user, 20)
-        met = set(loaded.watched.of(user).tolist())
-        if not page.rows and len(met) < len(videos):
-            raise SmokeTestError(f"the feed of user {user!r} is empty")
-        if met & set(page.rows):
-            raise SmokeTestError(f"the feed of user {user!r} holds a watched video")
-        if page.degraded:
-            raise SmokeTestError(f"the feed of user {user!r} is degraded: {'; '.join(page.degraded)}")
-        _sane(page, f"the feed of user {user!r}")
-    for row in {0, len(videos) // 2, len(videos) - 1}:
-        page = ranker.similar(str(videos[row]), 10)
-        if not page.rows and len(videos) > 1:
-            raise SmokeTestError(f"nothing is similar to video {videos[row]}")
-        _sane(page, f"the videos similar to {videos[row]}")
-
-
-def _sane(page: Ranking, what: str) -> None:
-    if len(set(page.rows)) != len(page.rows):
-        raise SmokeTestError(f"{what}: a video comes twice")
-    if not np.isfinite(page.scores).all():
-        raise SmokeTestError(f"{what}: a score is not finite")

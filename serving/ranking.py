@@ -1,22 +1,24 @@
-"""Ranked lists from one bundle: the feed with its fall-backs, one model's list, similar videos."""
+"""Plain lists of one bundle: similar videos, what comes after one, and the order behind a feed's head."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.factors import FactorModel
 from ml.ids import MISSING, lookup
-from ml.recommender import Recommender
+from ml.next_video import blended
+from ml.recommender import Past, Recommender
 from ml.topk import top_k
 from serving.bundle import TRENDING, Bundle
 from serving.errors import UnknownVideoError
+from serving.pipeline.page import Page, certain
 
 log = logging.getLogger(__name__)
 
 Scores = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 PERSONAL_KINDS = ("two-tower", "svd")
 
@@ -30,22 +32,6 @@ SECONDS_PER_POINT = 60.0
 EMBEDDING_WEIGHT = 10.0
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """A page of a ranked list: catalogue rows with their scores, best first, from place `offset` on.
-
-    `kind` is the model that ranked; `source` is `personal`, `trending`, `mixed` (a personal list filled up with
-    trending) or `similar`. `degraded` says why a better model was not used; empty when nothing was wrong.
-    """
-
-    rows: list[int]
-    scores: list[float]
-    kind: str
-    source: str
-    offset: int = 0
-    degraded: tuple[str, ...] = ()
-
-
 class Ranker:
     """Ranks the videos of one bundle. Holds what can be computed once; every call is read-only."""
 
@@ -53,10 +39,11 @@ class Ranker:
         self.bundle = bundle
         catalogue = bundle.catalogue
         self._columns = {kind: lookup(catalogue.video_ids, m.video_ids) for kind, m in bundle.models.items()}
-        self._trending = self._spread(TRENDING, bundle.models[TRENDING].scores([""])[0])
+        self.trending = self._spread(TRENDING, bundle.models[TRENDING].scores([""])[0])
+        """How much each video is watched of late, (m,)."""
         # A video the popularity model never saw is still a candidate, after all others.
-        unseen = ~np.isfinite(self._trending)
-        self._trending[unseen] = np.min(self._trending[~unseen], initial=0.0) - 1.0
+        unseen = ~np.isfinite(self.trending)
+        self.trending[unseen] = np.min(self.trending[~unseen], initial=0.0) - 1.0
         self.embedding_kind = next(
             (
                 k
@@ -65,30 +52,15 @@ class Ranker:
             ),
             None,
         )
+        self.collaborative_kind = next(
+            (k for k in (bundle.record.champion, *PERSONAL_KINDS) if k != TRENDING and k in bundle.models),
+            None,
+        )
         self._embeddings = self._embedding_rows()
 
     # --- lists ----------------------------------------------------------------------------------------------
 
-    def feed(self, user_id: str, limit: int, offset: int = 0, recent: Sequence[str] = ()) -> Ranking:
-        """The champion's list for this user without what they met already; trending for a user no model knows.
-
-        `recent`: ids of videos met since the bundle was made. If the champion cannot rank, another personal model
-        does, then popularity, and the reasons are in `degraded`.
-        """
-        champion = self.bundle.record.champion
-        if champion == TRENDING:
-            return self._page((), user_id, limit, offset, recent)
-        return self._page(
-            (champion, *(k for k in PERSONAL_KINDS if k != champion)), user_id, limit, offset, recent
-        )
-
-    def by_kind(
-        self, kind: str, user_id: str, limit: int, offset: int = 0, recent: Sequence[str] = ()
-    ) -> Ranking:
-        """The list of one kind of model, with the same filter and fall-backs as the feed."""
-        return self._page((kind, *(k for k in PERSONAL_KINDS if k != kind)), user_id, limit, offset, recent)
-
-    def similar(self, video_id: str, limit: int, offset: int = 0) -> Ranking:
+    def similar(self, video_id: str, limit: int, offset: int = 0) -> Page:
         """Videos like this one, by R6's score blended with embeddings; raises `UnknownVideoError`."""
         row = self.bundle.catalogue.row(video_id)
         if row is None:
@@ -96,7 +68,40 @@ class Ranker:
         scores = self.metadata_scores(row) + np.float32(EMBEDDING_WEIGHT) * self.cosines(row)
         scores[row] = -np.inf
         rows, values = _best(scores, limit, offset)
-        return Ranking(rows, values, self.embedding_kind or TRENDING, "similar", offset)
+        return certain(rows, values, self.embedding_kind or TRENDING, "similar", offset)
+
+    def next_after(self, video_id: str, user_id: str, recent: Sequence[str], met: Rows, limit: int) -> Page:
+        """R5's next video: 0.6 * norm(collaborative) + 0.4 * norm(content), each by how alike a video is to this one;
+        of one that the collaborative model does not know, by what it has for the user. Raises `UnknownVideoError`."""
+        row = self.bundle.catalogue.row(video_id)
+        if row is None:
+            raise UnknownVideoError(video_id)
+        together = self._after(self.collaborative_kind, row, user_id, recent)
+        content = self._after("content" if "content" in self.bundle.models else None, row, user_id, recent)
+        if content is None:  # no model of content in the bundle: what is said of a video stands for it
+            content = self.metadata_scores(row)
+        candidates = np.ones(len(self.bundle.catalogue), np.bool_)
+        candidates[met] = False
+        candidates[row] = False
+        if not candidates.any():  # everything was met: better again than nothing
+            candidates[:] = True
+            candidates[row] = len(candidates) == 1
+        known = np.full(len(candidates), -np.inf, np.float32) if together is None else together
+        rows, values = _best(blended(known, content, candidates), limit, 0)
+        return certain(rows, values, self.collaborative_kind or TRENDING, "next", 0)
+
+    def rest(self, kind: str, user_id: str, out: Rows, limit: int, offset: int) -> Page:
+        """Places `offset` on of the model's plain order without the rows `out`; trending where it cannot say."""
+        model = self.bundle.models[kind]
+        if kind != TRENDING and model.knows(user_id):
+            try:
+                return self._filled(kind, self._scores(kind, model, user_id), out, limit, offset)
+            except Exception:  # a feed must not fail with one model
+                log.exception("the %s model of bundle %s cannot rank", kind, self.bundle.record.bundle_id)
+        trending = self.trending.copy()
+        trending[out] = -np.inf
+        rows, values = _best(trending, limit, offset)
+        return certain(rows, values, TRENDING, "trending", offset)
 
     # --- scores ---------------------------------------------------------------------------------------------
 
@@ -115,69 +120,38 @@ class Ranker:
             return np.zeros(len(self.bundle.catalogue), np.float32)
         return self._embeddings @ self._embeddings[row]
 
-    def _page(
-        self, kinds: Sequence[str], user_id: str, limit: int, offset: int, recent: Sequence[str]
-    ) -> Ranking:
-        met = self._met(user_id, recent)
-        degraded: list[str] = []
-        for kind in kinds:
-            model = self.bundle.models.get(kind)
-            if model is None:
-                if kind == kinds[0]:
-                    degraded.append(f"no {kind} model in the bundle")
-                continue
-            if not model.knows(user_id):
-                continue
-            scores = self._scores(kind, model, user_id)
-            if scores is None:
-                degraded.append(f"the {kind} model failed")
-                continue
-            return self._filled(kind, scores, met, limit, offset, tuple(degraded))
-        trending = self._trending.copy()
-        trending[met] = -np.inf
-        rows, values = _best(trending, limit, offset)
-        return Ranking(rows, values, TRENDING, "trending", offset, tuple(degraded))
-
-    def _scores(self, kind: str, model: Recommender, user_id: str) -> Scores | None:
-        try:
-            scores = model.scores([user_id])[0]
-        except Exception:  # a feed must not fail with one model: said in the answer, the log and the metrics
-            log.exception("the %s model of bundle %s cannot rank", kind, self.bundle.record.bundle_id)
-            return None
+    def _scores(self, kind: str, model: Recommender, user_id: str) -> Scores:
+        scores = model.scores([user_id])[0]
         if not np.isfinite(scores).all():
-            log.error(
-                "the %s model of bundle %s gives scores that are not finite",
-                kind,
-                self.bundle.record.bundle_id,
-            )
-            return None
+            raise ValueError(f"the {kind} model gives scores that are not finite")
         return self._spread(kind, scores)
 
-    def _filled(
-        self,
-        kind: str,
-        scores: Scores,
-        met: NDArray[np.int64],
-        limit: int,
-        offset: int,
-        degraded: tuple[str, ...],
-    ) -> Ranking:
+    def _filled(self, kind: str, scores: Scores, out: Rows, limit: int, offset: int) -> Page:
         """The model's own candidates, then the videos it does not know, by popularity."""
         ranked = np.isfinite(scores)
-        scores[met] = -np.inf
+        scores[out] = -np.inf
         rows, values = _best(scores, limit, offset)
         if len(rows) == limit:
-            return Ranking(rows, values, kind, "personal", offset, degraded)
-        rest = np.where(ranked, -np.inf, self._trending).astype(np.float32)
-        rest[met] = -np.inf
+            return certain(rows, values, kind, "personal", offset)
+        rest = np.where(ranked, -np.inf, self.trending).astype(np.float32)
+        rest[out] = -np.inf
         own = int(np.isfinite(scores).sum())
         more_rows, more_values = _best(rest, limit - len(rows), max(0, offset - own))
         source = "mixed" if more_rows and rows else "trending" if more_rows else "personal"
-        return Ranking(rows + more_rows, values + more_values, kind, source, offset, degraded)
+        return certain(rows + more_rows, values + more_values, kind, source, offset)
 
-    def _met(self, user_id: str, recent: Iterable[str]) -> NDArray[np.int64]:
-        known = self.bundle.watched.of(user_id).astype(np.int64)
-        return np.concatenate([known, self.bundle.catalogue.rows(recent)]) if recent else known
+    def _after(self, kind: str | None, row: int, user_id: str, recent: Sequence[str]) -> Scores | None:
+        """What this model says comes after the video, (m,), -inf where it knows nothing; None without a model."""
+        if kind is None:
+            return None
+        model, columns = self.bundle.models[kind], self._columns[kind]
+        column = np.flatnonzero(columns == row)
+        if len(column):
+            alike = model.similarities(int(column[0]))
+            if np.isfinite(alike).any():
+                return self._spread(kind, alike)
+        said = model.scores([user_id]) if model.knows(user_id) else model.scores_for([Past(recent[::-1])])
+        return self._spread(kind, said[0])
 
     def _spread(self, kind: str, scores: Scores) -> Scores:
         """Scores in a model's order to the catalogue's; -inf for videos the model does not know."""

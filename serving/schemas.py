@@ -13,20 +13,53 @@ Limit = Annotated[int, Field(ge=1, le=100, description="how many items")]
 Offset = Annotated[int, Field(ge=0, le=100_000, description="how many items of the list to skip")]
 
 
-class FeedRequest(BaseModel):
+Explain = Annotated[
+    bool, Field(description="say of each item where it came from, and of the list what made it")
+]
+ExperimentId = Annotated[
+    str,
+    Field(
+        max_length=128,
+        pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?$",
+        description="for testers: answer as for this `experiment` or `experiment:variant`",
+        examples=["calmer-feed:treatment"],
+    ),
+]
+
+
+class Paged(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    user_id: UserId
-    limit: Limit = 20
-    offset: Offset = 0
-
-
-class InferenceRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    user_id: UserId
     limit: Limit = 10
     offset: Offset = 0
+    explain: Explain = False
+
+
+class FeedRequest(Paged):
+    user_id: UserId
+    limit: Limit = 20
+    experiment_id: ExperimentId | None = None
+
+
+class InferenceRequest(Paged):
+    user_id: UserId
+
+
+class RecsRequest(Paged):
+    type: Literal["feed", "trending", "two-tower", "svd", "als", "item-item", "content", "hybrid"] = Field(
+        "feed", description="whose list"
+    )
+    experiment_id: ExperimentId | None = None
+
+
+class SimilarRequest(Paged):
+    pass
+
+
+class NextRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = 10
 
 
 class Model(BaseModel):
@@ -34,6 +67,14 @@ class Model(BaseModel):
 
     kind: str = Field(examples=["two-tower"])
     version: int | None = Field(examples=[4])
+
+
+class Why(BaseModel):
+    """Where an item came from, with what probability it stands where it stands, and what its score is made of."""
+
+    source: str = Field(examples=["two-tower"])
+    propensity: float = Field(gt=0, le=1)
+    parts: dict[str, float] = Field(examples=[{"model": 0.61, "session": 0.22, "intent": 0.15}])
 
 
 class Item(BaseModel):
@@ -50,6 +91,20 @@ class Item(BaseModel):
     duration_ms: int | None
     thumbnail_url: str | None
     stream_url: str
+    explain: Why | None = Field(None, description="with `explain=true`")
+
+
+class Lineage(BaseModel):
+    """What a list was made with, back to its cause."""
+
+    bundle: str
+    bundle_created_at: str
+    model: str
+    version: int | None
+    mlflow_run_id: str | None
+    training_set: str | None
+    dagster_run_id: str | None
+    code: str
 
 
 class Answer(BaseModel):
@@ -60,21 +115,35 @@ class Answer(BaseModel):
     model: Model
     degraded: bool
     degraded_because: list[str]
+    variants: dict[str, str] = Field(
+        description="experiment -> variant", examples=[{"calmer-feed": "control"}]
+    )
+    cached: bool
     limit: int
     offset: int
+    lineage: Lineage | None = Field(None, description="with `explain=true`")
     items: list[Item]
 
 
 class FeedAnswer(Answer):
-    """`source`: `personal`; `trending` for a user no model knows; `mixed` where trending fills up a short list."""
+    """`source`: `personal`; `session` for somebody known from this session alone; `trending` for a user nobody knows;
+    `mixed` where trending fills up a short list."""
 
     user_id: str
-    source: Literal["personal", "trending", "mixed"]
+    source: Literal["personal", "session", "trending", "mixed"]
 
 
 class SimilarAnswer(Answer):
     video_id: str
     source: Literal["similar"]
+
+
+class NextAnswer(Answer):
+    """`video_id` is the one that plays now."""
+
+    user_id: str
+    video_id: str
+    source: Literal["next"]
 
 
 class FieldError(BaseModel):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.ids import MISSING, Ids, lookup
+from ml.ids import MISSING, Ids, find, lookup
 from serving.errors import BundleInputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Watched:
 
     def of(self, user_id: str) -> NDArray[np.int32]:
         """Catalogue rows this user has met; empty for a user never seen."""
-        user = int(lookup(self.user_ids, [user_id])[0])
+        user = find(self.user_ids, user_id)
         return self.rows[:0] if user == MISSING else self.rows[self.starts[user] : self.starts[user + 1]]
 
     @classmethod

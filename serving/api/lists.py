@@ -5,79 +5,144 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 
 from serving import schemas
-from serving.answers import list_answer
+from serving.answers import items_of, lineage_of, list_answer
 from serving.api.common import not_ready, responses
 from serving.api.state import State
 from serving.errors import UnknownVideoError
+from serving.experiments.errors import UnknownExperimentError
+from serving.lists import Ask, list_for, next_for
 from serving.live import Serving
+from serving.pipeline.page import Page
 from serving.problems import problem
-from serving.ranking import Ranking
+
+FEED = "/api/v1/recommendations/feed"
 
 
-def _list(serving: Serving, page: Ranking, state: State, missing: list[str], **about: Any) -> Response:
-    state.metrics.lists.labels(page.source, page.kind).inc()
-    if page.degraded:
-        state.metrics.degraded.labels("model").inc()
-    if missing:
-        state.metrics.degraded.labels("recent_items").inc()
-    body = list_answer(serving, page, missing=missing, **about)
-    return Response(body, headers={"X-Bundle-ID": serving.record.bundle_id}, media_type="application/json")
+def _answer(serving: Serving, body: bytes) -> Response:
+    headers = {"X-Bundle-ID": serving.record.bundle_id}
+    return Response(body, headers=headers, media_type="application/json")
 
 
-async def _personal(state: State, request: Request, asked: Any, kind: str | None) -> Response:
-    """One list for a user: the feed, or that of one kind of model."""
-    serving = state.serving
+def refused(state: State, request: Request, user_id: str) -> Response | None:
+    """A problem if the caller may not act for this user."""
+    if state.security is None or state.security.may_act_for(request, user_id):
+        return None
+    return problem(403, "this caller may not ask for that user", request.state.request_id)
+
+
+async def personal(state: State, request: Request, ask: Ask) -> Response:
+    """One list for a user."""
+    if (no := refused(state, request, ask.user_id)) is not None:
+        return no
+    serving = state.serving  # once: an answer is of one bundle
     if serving is None:
-        return not_ready(state, request.state.request_id)
-    user_id = state.known_as(asked.user_id)
-    erased = user_id != asked.user_id
-    recent = [] if erased else await state.recent.of(user_id) if state.recent else None
-    missing = ["recent items are unavailable"] if recent is None else []
-    ranker = serving.ranker
-    if kind is None:
-        page = ranker.feed(user_id, asked.limit, asked.offset, recent or ())
-    else:
-        page = ranker.by_kind(kind, user_id, asked.limit, asked.offset, recent or ())
-    return _list(
-        serving, page, state, missing,
-        request_id=request.state.request_id, limit=asked.limit, user_id=asked.user_id,
+        return not_ready(state, ask.request_id)
+    try:
+        return _answer(serving, await list_for(state, serving, ask))
+    except UnknownExperimentError as error:
+        errors = [{"field": "experiment_id", "message": str(error)}]
+        return problem(422, f"experiment_id: {error}", ask.request_id, errors=errors)
+
+
+def feed_ask(request: Request, asked: schemas.FeedRequest) -> Ask:
+    return Ask(
+        asked.user_id, asked.limit, asked.offset, request.state.request_id, "feed",
+        explain=asked.explain, experiment=asked.experiment_id,
     )  # fmt: skip
 
 
 def add(app: FastAPI, state: State) -> None:
-    feed_path = "/api/v1/recommendations/feed"
-    described = responses(schemas.FeedAnswer, 400, 422)
+    _add_inference(app, state)
+    described = responses(schemas.FeedAnswer, 400, 401, 403, 422, 429)
 
-    @app.get(feed_path, tags=["recommendations"], summary="Feed of a user", responses=described)
+    @app.get(FEED, tags=["recommendations"], summary="Feed of a user", responses=described)
     async def feed(request: Request, asked: Annotated[schemas.FeedRequest, Query()]) -> Response:
-        """The champion's list; trending for an unknown user (`source: trending`)."""
-        return await _personal(state, request, asked, None)
+        """The champion's list, what the user just did taken into account; trending for an unknown user."""
+        return await personal(state, request, feed_ask(request, asked))
 
-    @app.post(feed_path, tags=["recommendations"], summary="Feed of a user", responses=described)
+    @app.post(FEED, tags=["recommendations"], summary="Feed of a user", responses=described)
     async def feed_by_post(request: Request, asked: schemas.FeedRequest) -> Response:
         """The same as GET."""
-        return await _personal(state, request, asked, None)
+        return await personal(state, request, feed_ask(request, asked))
+
+    @app.get(
+        "/api/v1/recs/{user_id}", tags=["recommendations"], summary="List of a kind", responses=described
+    )
+    async def recs(
+        request: Request, user_id: schemas.UserId, asked: Annotated[schemas.RecsRequest, Query()]
+    ) -> Response:
+        """`type`: `feed` (the default), `trending`, or a kind of model."""
+        model = {"feed": None, "trending": "popularity"}.get(asked.type, asked.type)
+        ask = Ask(
+            user_id, asked.limit, asked.offset, request.state.request_id, f"recs/{asked.type}", model,
+            explain=asked.explain, experiment=asked.experiment_id,
+        )  # fmt: skip
+        return await personal(state, request, ask)
+
+    @app.get(
+        "/api/v1/recs/{user_id}/{current_video_id}",
+        tags=["recommendations"],
+        summary="What to play next",
+        responses=responses(schemas.NextAnswer, 401, 403, 404, 422, 429),
+    )
+    async def next_video(
+        request: Request,
+        user_id: schemas.UserId,
+        current_video_id: schemas.VideoId,
+        asked: Annotated[schemas.NextRequest, Query()],
+    ) -> Response:
+        """score = 0.6 * norm(collaborative) + 0.4 * norm(content), by how alike videos are to the current one."""
+        if (no := refused(state, request, user_id)) is not None:
+            return no
+        serving, request_id = state.serving, request.state.request_id
+        if serving is None:
+            return not_ready(state, request_id)
+        try:
+            body = await next_for(state, serving, user_id, current_video_id, asked.limit, request_id)
+        except UnknownVideoError:
+            return problem(404, f"no video {current_video_id} in the catalogue", request_id)
+        return _answer(serving, body)
 
     @app.get(
         "/api/v1/recommendations/similar/{video_id}",
         tags=["recommendations"],
         summary="Videos similar to one",
-        responses=responses(schemas.SimilarAnswer, 404, 422),
+        responses=responses(schemas.SimilarAnswer, 401, 404, 422, 429),
     )
     async def similar(
-        request: Request, video_id: schemas.VideoId, limit: schemas.Limit = 10, offset: schemas.Offset = 0
+        request: Request, video_id: schemas.VideoId, asked: Annotated[schemas.SimilarRequest, Query()]
     ) -> Response:
         """score = 10 * same category + 5 * shared tags + (10 - abs(duration difference in s) / 60)
         + 10 * cosine of the embeddings."""
-        serving = state.serving
-        request_id = request.state.request_id
+        serving, request_id = state.serving, request.state.request_id
         if serving is None:
             return not_ready(state, request_id)
         try:
-            page = serving.ranker.similar(video_id, limit, offset)
+            page: Page = await state.arithmetic(
+                lambda: serving.ranker.similar(video_id, asked.limit, asked.offset),
+                len(serving.bundle.catalogue),
+            )
         except UnknownVideoError:
             return problem(404, f"no video {video_id} in the catalogue", request_id)
-        return _list(serving, page, state, [], request_id=request_id, limit=limit, video_id=video_id)
+        state.metrics.lists.labels(page.source, page.kind).inc()
+        about: dict[str, Any] = {"video_id": video_id}
+        if asked.explain:
+            about["lineage"] = lineage_of(serving, page.kind)
+        items = items_of(serving, page)
+        return _answer(
+            serving, list_answer(serving, page, items, request_id=request_id, limit=asked.limit, **about)
+        )
+
+
+def _add_inference(app: FastAPI, state: State) -> None:
+    described = responses(schemas.FeedAnswer, 400, 401, 403, 422, 429)
+
+    async def by_model(request: Request, asked: schemas.InferenceRequest, route: str, model: str) -> Response:
+        ask = Ask(
+            asked.user_id, asked.limit, asked.offset, request.state.request_id, route, model,
+            explain=asked.explain,
+        )  # fmt: skip
+        return await personal(state, request, ask)
 
     @app.post(
         "/api/v1/inference/recommend",
@@ -87,7 +152,7 @@ def add(app: FastAPI, state: State) -> None:
     )
     async def recommend(request: Request, asked: schemas.InferenceRequest) -> Response:
         """The `svd` alias's model, whatever the champion is."""
-        return await _personal(state, request, asked, "svd")
+        return await by_model(request, asked, "inference/recommend", "svd")
 
     @app.post(
         "/api/v1/inference/recommend-dl",
@@ -97,4 +162,18 @@ def add(app: FastAPI, state: State) -> None:
     )
     async def recommend_dl(request: Request, asked: schemas.InferenceRequest) -> Response:
         """The `two-tower` alias's model, whatever the champion is."""
-        return await _personal(state, request, asked, "two-tower")
+        return await by_model(request, asked, "inference/recommend-dl", "two-tower")
+
+    @app.post(
+        "/api/v1/inference/recommend-cached",
+        tags=["inference"],
+        summary="The champion's list, from the cache if it is there",
+        responses=described,
+    )
+    async def recommend_cached(request: Request, asked: schemas.InferenceRequest) -> Response:
+        """The feed as it was made in the last ten minutes, unless the user has acted since; `cached` says which."""
+        ask = Ask(
+            asked.user_id, asked.limit, asked.offset, request.state.request_id, "inference/recommend-cached",
+            explain=asked.explain,
+        )  # fmt: skip
+        return await personal(state, request, ask)

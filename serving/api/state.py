@@ -1,18 +1,25 @@
 """What the routes answer from. Every part may be absent: an answer then goes on without it and says so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from serving.live import LiveBundle, Serving
 from serving.metrics import Metrics
 
+T = TypeVar("T")
+
+# Of a smaller catalogue the arithmetic is quicker than handing it to a thread.
+INLINE_UP_TO = 20_000
+
 if TYPE_CHECKING:
-    from serving.context import ContextStore, RecentItems
+    from serving.context import ContextStore
     from serving.decisions.log import DecisionLog
     from serving.events.intake import EventIntake
     from serving.experiments.running import Experiments
     from serving.feed_cache import FeedCache
     from serving.peertube.videos import Videos
+    from serving.pipeline.scorer import Scorer
     from serving.registry_reader import RegistryReader
     from serving.security.gate import Security
     from serving.training_runs import TrainingRuns
@@ -26,8 +33,8 @@ class State:
     metrics: Metrics = field(default_factory=Metrics)
     settings: "Settings | None" = None
     live: LiveBundle | None = None
-    recent: "RecentItems | None" = None
     context: "ContextStore | None" = None
+    scorer: "Scorer | None" = None
     cache: "FeedCache | None" = None
     events: "EventIntake | None" = None
     experiments: "Experiments | None" = None
@@ -44,3 +51,10 @@ class State:
     def known_as(self, user_id: str) -> str:
         """The id to answer for; nobody's for a user who was erased."""
         return self.live.opt_out.known_as(user_id) if self.live else user_id
+
+    async def arithmetic(self, work: "Callable[[], T]", videos: int) -> "T":
+        """The result of work over a catalogue of so many videos: in the scorer's thread if it would hold up others."""
+        if self.scorer is None or videos <= INLINE_UP_TO:
+            return work()
+        result: T = await self.scorer.run(work)
+        return result

@@ -1,0 +1,233 @@
+"""A list for a user, with everything that takes part: session, experiments, cache, scorer, decision log.
+
+Nothing that is down or slow costs a list more than its budget; what it was made without is said in the answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from serving.answers import items_of, lineage_of, list_answer
+from serving.decisions.decision import Decision
+from serving.experiments.assignment import NO_EXPERIMENT, Assignment
+from serving.feed_cache import CachedList
+from serving.live import Serving
+from serving.opt_out import NOBODY
+from serving.pipeline.candidates import Gathered
+from serving.pipeline.config import PipelineConfig
+from serving.pipeline.feed import Plan, joined
+from serving.pipeline.page import Page
+from serving.pipeline.session import Session, session_of
+from serving.session import NOTHING, SessionContext
+from serving.tracing import span
+
+if TYPE_CHECKING:
+    from serving.api.state import State
+
+log = logging.getLogger(__name__)
+
+SCORING_BUDGET_S = 0.15
+SESSION_UNAVAILABLE = "recent items are unavailable"
+SLOW = "scoring took too long"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a client asked for. `model`: whose list, None for what serves the feed; `route` is what the log calls it."""
+
+    user_id: str
+    limit: int
+    offset: int
+    request_id: str
+    route: str
+    model: str | None = None
+    explain: bool = False
+    experiment: str | None = None
+    session: bool = True
+
+
+async def list_for(state: "State", serving: Serving, ask: Ask) -> bytes:
+    """The body of the answer; the decision is logged. Raises `UnknownExperimentError` for an override nobody
+    declared."""
+    started = time.perf_counter()
+    user_id = state.known_as(ask.user_id)
+    assignment = NO_EXPERIMENT
+    if state.experiments is not None and (ask.model is None or ask.experiment):
+        assignment = state.experiments.assign(user_id, ask.experiment)
+    made, cached = await _made(state, serving, ask, user_id, assignment)
+    page = made.page
+    _count(state, page, cached)
+    about: dict[str, Any] = {"user_id": ask.user_id}
+    if ask.explain:
+        about["lineage"] = lineage_of(serving, page.kind)
+    body = list_answer(
+        serving, page, made.items, request_id=ask.request_id, limit=ask.limit, variants=assignment.variants,
+        cached=cached, **about,
+    )  # fmt: skip
+    if state.decisions is not None and user_id != NOBODY:
+        state.decisions.record(_decision(serving, ask, page, assignment, cached, started))
+    return body
+
+
+async def next_for(
+    state: "State", serving: Serving, user_id: str, video_id: str, limit: int, request_id: str
+) -> bytes:
+    """The body of what to play after a video. Raises `UnknownVideoError`."""
+    started = time.perf_counter()
+    ask = Ask(user_id, limit, 0, request_id, "next")
+    known_as = state.known_as(user_id)
+    session, missing = await _session(state, serving, ask, known_as)
+    met = serving.pipeline.excluded(known_as, session)
+    recent = serving.bundle.catalogue.video_ids[list(session.met)].tolist() if session.met else []
+    page = await state.arithmetic(
+        lambda: serving.ranker.next_after(video_id, known_as, recent, met, limit),
+        len(serving.bundle.catalogue),
+    )
+    page = replace(page, degraded=missing)
+    _count(state, page, cached=False)
+    if state.decisions is not None and known_as != NOBODY:
+        state.decisions.record(_decision(serving, ask, page, NO_EXPERIMENT, False, started))
+    return list_answer(
+        serving, page, items_of(serving, page), request_id=request_id, limit=limit, user_id=user_id,
+        video_id=video_id,
+    )  # fmt: skip
+
+
+async def _made(
+    state: "State", serving: Serving, ask: Ask, user_id: str, assignment: Assignment
+) -> tuple[CachedList, bool]:
+    config = _configured(ask.model, assignment.parameters)
+
+    async def make() -> tuple[CachedList, bool]:
+        session, missing = await _session(state, serving, ask, user_id)
+        page = await _page(state, serving, ask, user_id, session, config)
+        if missing:
+            page = replace(page, degraded=(*page.degraded, *missing))
+        return CachedList(page, items_of(serving, page)), not page.degraded
+
+    if state.cache is None or not state.cache.on or ask.explain or user_id == NOBODY:
+        return (await make())[0], False
+    key = f"{serving.record.bundle_id}|{ask.model}|{ask.limit}|{ask.offset}|{ask.session}"
+    if assignment.parameters:
+        key += "|" + repr(sorted(assignment.parameters.items()))
+    return await state.cache.get(user_id, key, make)
+
+
+async def _session(
+    state: "State", serving: Serving, ask: Ask, user_id: str
+) -> tuple[Session, tuple[str, ...]]:
+    """What the user did just now. Without a store of it the feed goes on and says so."""
+    if user_id == NOBODY:
+        return session_of(NOTHING, serving.bundle.catalogue), ()
+    if state.context is None:
+        return session_of(NOTHING, serving.bundle.catalogue), (SESSION_UNAVAILABLE,)
+    started = time.perf_counter()
+    with span("session context"):
+        context: SessionContext = await state.context.of(user_id)
+    state.metrics.observe_step("context", time.perf_counter() - started)
+    session = session_of(context, serving.bundle.catalogue)
+    if not ask.session:  # met and blocked still hold; what was liked does not count
+        session = Session(met=session.met, blocked=session.blocked)
+    return replace(session, missing=()), context.missing
+
+
+async def _page(
+    state: "State", serving: Serving, ask: Ask, user_id: str, session: Session, config: PipelineConfig
+) -> Page:
+    pipeline = serving.pipeline
+    plan = pipeline.plan(user_id, session, config)
+    gathered = await _gathered(state, serving, plan)
+    if not len(gathered.rows):
+        plan = pipeline.plan(user_id, session, config, again=True)
+        gathered = await _gathered(state, serving, plan)
+    with span("ranking", candidates=len(gathered.rows)):
+        page = pipeline.page(
+            plan, gathered, ask.limit, ask.offset, ask.request_id, explain=ask.explain,
+            observe=state.metrics.observe_step,
+        )  # fmt: skip
+    if ask.offset + ask.limit > len(gathered.rows) < len(serving.bundle.catalogue):
+        missing, at = ask.limit - len(page.rows), ask.offset + len(page.rows)
+        if missing:
+            rest = await _run(state, lambda: pipeline.beyond(plan, gathered, missing, at))
+            page = joined(page, rest)
+    return page
+
+
+async def _gathered(state: "State", serving: Serving, plan: Plan) -> Gathered:
+    started = time.perf_counter()
+    pipeline = serving.pipeline
+    with span("candidates"):
+        if state.scorer is None:
+            found = pipeline.gather(plan)
+        else:
+            try:
+                async with asyncio.timeout(SCORING_BUDGET_S):
+                    found = await state.scorer.gather(pipeline, plan)
+            except TimeoutError:
+                log.warning("%s: trending answers, %d requests wait", SLOW, state.scorer.waiting)
+                found = pipeline.gather(
+                    replace(plan, asked=replace(plan.asked, queries=(), degraded=(SLOW,)))
+                )
+    state.metrics.observe_step("candidates", time.perf_counter() - started)
+    return found
+
+
+async def _run(state: "State", work: Any) -> Any:
+    return work() if state.scorer is None else await state.scorer.run(work)
+
+
+def _configured(model: str | None, parameters: Mapping[str, Any]) -> PipelineConfig:
+    """The pipeline's settings for a list; the same parameters give the same object."""
+    if not parameters:
+        return _BY_MODEL.get(model) or _BY_MODEL.setdefault(model, _with_model(PipelineConfig(), model))
+    key = (model, repr(sorted(parameters.items())))
+    if (found := _BY_PARAMETERS.get(key)) is None:
+        if len(_BY_PARAMETERS) > 1000:
+            _BY_PARAMETERS.clear()
+        found = _BY_PARAMETERS[key] = _with_model(PipelineConfig().changed(parameters), model)
+    return found
+
+
+_BY_MODEL: dict[str | None, PipelineConfig] = {}
+_BY_PARAMETERS: dict[tuple[str | None, str], PipelineConfig] = {}
+
+
+def _with_model(config: PipelineConfig, model: str | None) -> PipelineConfig:
+    return config if model is None else config.changed({"model": model})
+
+
+def _count(state: "State", page: Page, cached: bool) -> None:
+    state.metrics.lists.labels(page.source, page.kind).inc()
+    if page.degraded:
+        what = "recent_items" if all("unavailable" in why for why in page.degraded) else "model"
+        state.metrics.degraded.labels(what).inc()
+
+
+def _decision(
+    serving: Serving, ask: Ask, page: Page, assignment: Assignment, cached: bool, started: float
+) -> Decision:
+    ids = serving.bundle.catalogue.video_ids
+    n = len(page.rows)
+    return Decision(
+        request_id=ask.request_id,
+        user_id=ask.user_id,
+        at_ms=int(time.time() * 1000),
+        route=ask.route,
+        bundle=serving.record.bundle_id,
+        kind=page.kind,
+        version=serving.record.models[page.kind].version,
+        source=page.source,
+        ranks=range(page.offset + 1, page.offset + n + 1),
+        video_ids=ids[page.rows].tolist() if n else [],
+        scores=page.scores,
+        propensities=page.propensities,
+        sources=page.origins,
+        latency_ms=(time.perf_counter() - started) * 1000,
+        cached=cached,
+        degraded=page.degraded,
+        variants=assignment.variants,
+        forced=assignment.forced,
+    )

@@ -1,0 +1,54 @@
+"""A page that is not all of one kind: maximal marginal relevance over categories and creators."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.pipeline.space import Rows, Vector
+
+# What of a place's likeness to the page so far is left one place later: a category may come back after a while.
+_FADING = 0.7
+_OF_CATEGORY, _OF_CREATOR = np.float32(0.5), np.float32(0.5)
+
+
+def diversified(
+    scores: Vector, categories: NDArray[np.int32], creators: NDArray[np.int32], places: int, strength: float
+) -> Rows:
+    """The order of the first `places` candidates, (places,) positions into `scores`, greedily by
+
+        (1 - strength) * score - strength * likeness to what was placed before
+
+    (Carbonell and Goldstein 1998), likeness being a half for the same category and a half for the same creator, each
+    halved and more with every place between. Unknown categories and creators (negative codes) are like nothing.
+    Candidates come in any order; equal ones: the first. A longer page begins with the shorter one's places.
+    """
+    n = min(places, len(scores))
+    order = np.empty(n, np.int64)
+    if not strength:
+        order[:] = np.argsort(-scores, kind="stable")[:n]
+        return order
+    value = (np.float32(1 - strength) * scores).astype(np.float32)
+    likeness = np.zeros(len(scores), np.float32)
+    part = np.float32(strength)
+    of_category, of_creator = _Members(categories), _Members(creators)
+    for place in range(n):
+        best = int(np.argmax(value - part * likeness))
+        order[place] = best
+        value[best] = -np.inf
+        likeness *= _FADING
+        if (category := int(categories[best])) >= 0:
+            likeness[of_category[category]] += _OF_CATEGORY
+        if (creator := int(creators[best])) >= 0:
+            likeness[of_creator[creator]] += _OF_CREATOR
+    return order
+
+
+class _Members(dict[int, NDArray[np.bool_]]):
+    """Which candidates share a code, found when first asked."""
+
+    def __init__(self, codes: NDArray[np.int32]) -> None:
+        super().__init__()
+        self._codes = codes
+
+    def __missing__(self, code: int) -> NDArray[np.bool_]:
+        self[code] = found = self._codes == code
+        return found

@@ -1,0 +1,94 @@
+"""What somebody did in the last minutes, as catalogue rows, and what it adds to a candidate's score."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.catalogue import NO_CATEGORY, NO_CREATOR, Catalogue
+from serving.session import NOTHING, SessionContext
+
+Vector = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+# What an event says of the video's category: wanted more, or less.
+WANTED = {
+    "like": 1.0, "save": 1.0, "share": 1.0, "comment": 0.8, "follow_creator": 1.0, "replay": 0.8, "view_end": 0.5,
+    "scroll_pass": -0.5, "report": -1.0,
+}  # fmt: skip
+UNWANTED = frozenset({"scroll_pass", "report"})
+# Each further back, an event or a video counts this much less.
+FADING = 0.8
+
+
+@dataclass(frozen=True)
+class Session:
+    """`met`: rows met in this session, newest first; `liked`: the same without those passed over or reported, which
+    say nothing of what is wanted. `intent`: category -> how much more of it is wanted (negative: less).
+    `creators`: creator -> how much of them was met of late. `blocked`: rows never to be shown to this user."""
+
+    met: tuple[int, ...] = ()
+    liked: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    intent: dict[int, float] = field(default_factory=dict)
+    creators: dict[int, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+EMPTY = Session()
+
+
+def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
+    """The context in this catalogue's rows; ids that are not in it are passed over."""
+    if context is NOTHING or not (context.recent or context.signals or context.blocked):
+        return Session(missing=context.missing) if context.missing else EMPTY
+    row_of = catalogue.row
+    met = tuple(row for video in context.recent if (row := row_of(video)) is not None)
+    passed: set[int] = set()
+    intent: dict[int, float] = {}
+    weight = 1.0
+    for event, video in context.signals:
+        points = WANTED.get(event)
+        row = row_of(video) if points else None
+        if points is None or row is None:
+            continue
+        if event in UNWANTED:
+            passed.add(row)
+        category = int(catalogue.categories[row])
+        if category != NO_CATEGORY:
+            intent[category] = intent.get(category, 0.0) + points * weight
+            weight *= FADING
+    creators: dict[int, float] = {}
+    for place, row in enumerate(met):
+        creator = int(catalogue.creators[row])
+        if creator != NO_CREATOR:
+            creators[creator] = creators.get(creator, 0.0) + FADING**place
+    return Session(
+        met=met,
+        liked=tuple(row for row in met if row not in passed),
+        blocked=tuple(row for video in context.blocked if (row := row_of(video)) is not None),
+        intent={category: max(-1.0, min(1.0, points)) for category, points in intent.items()},
+        creators=creators,
+        missing=context.missing,
+    )
+
+
+def intent_boost(session: Session, categories: NDArray[np.int32], boost: float) -> Vector | None:
+    """`boost` times how much more (or less) of its category is wanted, for each candidate; None: nothing to add."""
+    return _spread(session.intent, categories, boost) if boost else None
+
+
+def repeat_penalty(session: Session, creators: NDArray[np.int32], penalty: float) -> Vector | None:
+    """`-penalty` for each recent video of the same creator, fading with how long ago; at most twice `penalty`."""
+    if not penalty:
+        return None
+    return _spread({c: min(2.0, points) for c, points in session.creators.items()}, creators, -penalty)
+
+
+def _spread(points: dict[int, float], codes: NDArray[np.int32], factor: float) -> Vector | None:
+    if not points:
+        return None
+    found = np.zeros(len(codes), np.float32)
+    for code, value in points.items():
+        found[codes == code] = factor * value
+    return found

@@ -1,0 +1,97 @@
+"""Before a bundle serves it is asked: sample users, videos, and what people asked for just now."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.errors import SmokeTestError
+from serving.pipeline.config import PipelineConfig
+from serving.pipeline.feed import EVERYTHING_WAS_MET, FeedPipeline
+from serving.pipeline.page import Page
+from serving.pipeline.session import session_of
+from serving.session import NOTHING, SessionContext
+
+SMOKE_USERS = 5
+KEPT_REQUESTS = 100
+# Nothing is left to chance, so that what was met cannot hide behind what was drawn.
+_PLAIN = PipelineConfig(exploration=0)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A list that somebody asked for, and what was known of their session then."""
+
+    user_id: str
+    limit: int
+    offset: int
+    session: SessionContext
+
+
+class RecordedRequests:
+    """The last lists that had to be made, for the next bundle to be tried on. Bounded; never written anywhere."""
+
+    def __init__(self, kept: int = KEPT_REQUESTS) -> None:
+        self._requests: deque[Recorded] = deque(maxlen=kept)
+
+    def add(self, request: Recorded) -> None:
+        self._requests.append(request)
+
+    def forget(self, user_id: str) -> None:
+        """Nothing of this user is kept."""
+        kept = [request for request in self._requests if request.user_id != user_id]
+        self._requests.clear()
+        self._requests.extend(kept)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(list(self._requests))
+
+
+def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRequests = ()) -> None:
+    """Ask a new bundle for lists of each kind of user, for videos like others, and for what was asked of the old one;
+    raises `SmokeTestError` naming the one that is not sane. What a first request would wait for (pages of files,
+    threads of libraries) is done by then."""
+    loaded = pipeline.bundle
+    videos = loaded.catalogue.video_ids
+    users = loaded.models[loaded.record.champion].user_ids
+    sample = (
+        [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
+    )
+    for user in [*sample, ""]:
+        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING))
+    for request in recorded:
+        _try_feed(pipeline, request)
+    for row in {0, len(videos) // 2, len(videos) - 1}:
+        page = pipeline.ranker.similar(str(videos[row]), 10)
+        if not page.rows and len(videos) > 1:
+            raise SmokeTestError(f"nothing is similar to video {videos[row]}")
+        _sane(page, f"the videos similar to {videos[row]}")
+
+
+def _try_feed(pipeline: FeedPipeline, request: Recorded) -> None:
+    # A tag for the log: of a recorded request the user's id is nobody's business.
+    what = (
+        f"the feed of user {request.user_id!r}"
+        if request.session is NOTHING
+        else "the feed of a recorded request"
+    )
+    session = session_of(request.session, pipeline.bundle.catalogue)
+    page = pipeline.feed(request.user_id, request.limit, request.offset, session, _PLAIN)
+    if not page.rows and not request.offset:
+        raise SmokeTestError(f"{what} is empty")
+    met = {*pipeline.bundle.watched.of(request.user_id).tolist(), *session.met, *session.blocked}
+    again = EVERYTHING_WAS_MET in page.degraded
+    if not again and met & set(page.rows):
+        raise SmokeTestError(f"{what} holds a watched video")
+    wrong = [why for why in page.degraded if why != EVERYTHING_WAS_MET]
+    if wrong:
+        raise SmokeTestError(f"{what} is degraded: {'; '.join(wrong)}")
+    _sane(page, what)
+
+
+def _sane(page: Page, what: str) -> None:
+    if len(set(page.rows)) != len(page.rows):
+        raise SmokeTestError(f"{what}: a video comes twice")
+    if not np.isfinite(page.scores).all():
+        raise SmokeTestError(f"{what}: a score is not finite")
