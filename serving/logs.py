@@ -1,19 +1,20 @@
 """What the endpoint logs: one JSON object a line, with the ids of the request it is about, and no secret in it.
 
-There is no line for a request that went well: it costs more than a feed. Errors and slow answers have one (`note_answer`).
-No line holds a user's id: the decision log, which erasure reaches, says whose request it was.
+There is no line for a request that went well: it costs more than a feed. Errors and slow answers have one
+(`note_answer`). No line holds a user's id: the decision log, which erasure reaches, says whose request it was.
 """
 
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
+from serving import tracing
 from serving.redaction import Redaction, secrets_of
 from stack.settings import Settings
 
@@ -89,7 +90,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_about(record),
+            **_about(),
         }
         said |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if trouble := _trouble(record):
@@ -110,7 +111,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
-        about = "".join(f" {name}={value}" for name, value in _about(record).items())
+        about = "".join(f" {name}={value}" for name, value in _about().items())
         line = f"{_moment(record)} {record.levelname:<7} {record.name}: {message}{about}"
         trouble = _trouble(record)
         return self._redact(f"{line}\n{trouble}" if trouble else line)
@@ -142,10 +143,9 @@ def _moment(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _about(record: logging.LogRecord) -> MutableMapping[str, str]:
+def _about() -> dict[str, str]:
     request = _request.get()
-    found = request.fields() if request else {}
-    return found
+    return {**(request.fields() if request else {}), **tracing.ids()}
 
 
 def _trouble(record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""No secret in a log line: what looks like one is struck out, and so is every secret of the settings, however it looks."""
+"""No secret in a log line: what looks like one is struck out, and every secret of the settings however it looks."""
 
 import re
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ _SHORTEST = 6
 
 _PATTERNS = (
     # The user and password of a URL; a password may hold anything but a space, a quote or the end of the host.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"'@]*(?:[^\s\"'/?#]*)@", re.IGNORECASE), rf"\1{STRUCK}@"),
-    # A JSON Web Token, wherever it stands.
-    (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?"), STRUCK),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s\"'/?#]*@", re.IGNORECASE), rf"\1{STRUCK}@"),
+    # A JSON Web Token, wherever it stands. (No pattern may begin with a repetition: a long line would cost its square.)
+    (re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?"), STRUCK),
     (re.compile(r"\b(bearer|basic|apikey)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {STRUCK}"),
     # `password=...`, `"client_secret": "..."`, `X-API-Key: ...`, `access_token='...'`.
     (
         re.compile(
-            r"([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization|cookie)[\"']?\s*[=:]\s*)"
+            r"((?:password|passwd|secret|token|api[_-]?key|authorization|cookie)[\"']?\s*[=:]\s*)"
             r"(?:\"[^\"]*\"|'[^']*'|(?!(?:bearer|basic|apikey)\s)[^\s,;&\"'}\])]+)",
             re.IGNORECASE,
         ),
