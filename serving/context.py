@@ -1,76 +1,164 @@
-"""What a user met since the bundle was made: `user:{id}:recent_items` in Redis, if it answers in time."""
+"""What a user did in the last minutes: read in one round trip to Redis, written the moment an event comes."""
 
-import asyncio
 import logging
-import time
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha1
+from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
+from serving.acted import ActedListener
+from serving.breaker import OPEN_S, Breaker, DependencyError
+from serving.context_scripts import READ, SESSION_TTL_S, WRITE, keys
 from serving.metrics import Metrics
+from serving.recent_items import RecentItems as RecentItems
+from serving.session import NOTHING, SessionContext
+from serving.session_change import Act, SessionChange, changes
+from serving.session_memory import SessionMemory, pairs
 
 log = logging.getLogger(__name__)
 
 BUDGET_S = 0.02
 CONNECT_TIMEOUT_S = 1.0
-# A circuit breaker: after this many failures in a row Redis is not asked again for a while.
-FAILURES_TO_OPEN = 3
-OPEN_S = 5.0
-RECENT_ITEMS = 20
+USERS_AT_ONCE = 25
+"""Of a batch: so many scripts fit into the budget."""
+MISSING = "session context is unavailable"
+
+_SHA = {script: sha1(script.encode()).hexdigest() for script in (READ, WRITE)}  # noqa: S324 - Redis names scripts so
+_FAILURES = (RedisError, ValueError)
 
 
-class RecentItems:
-    """Reads recent items within a budget. Redis down costs a request nothing once the breaker is open."""
+class ContextStore:
+    """Redis down costs a request its budget a few times, then nothing: this process's own copy goes on.
+
+    `on_acted(user_id)` is called for whoever acts, here at once and on other replicas as soon as Redis says so;
+    `on_gap` when messages may have been missed.
+    """
 
     def __init__(
-        self, redis_url: str, metrics: Metrics, budget_s: float = BUDGET_S, open_s: float = OPEN_S
+        self,
+        redis_url: str,
+        metrics: Metrics,
+        *,
+        on_acted: Callable[[str], None] | None = None,
+        on_gap: Callable[[], None] | None = None,
+        budget_s: float = BUDGET_S,
+        open_s: float = OPEN_S,
     ) -> None:
         self._redis = Redis.from_url(
             redis_url,
-            decode_responses=True,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
-            max_connections=64,
+            max_connections=256,
+            protocol=2,
+            lib_name=None,
+            lib_version=None,
         )
         self._metrics = metrics
-        self._budget_s = budget_s
-        self._open_s = open_s
-        self._failures = 0
-        self._retry_at = 0.0
-        self.available = True
+        self._breaker = Breaker("session context", metrics, budget_s=budget_s, open_s=open_s)
+        self._memory = SessionMemory(SESSION_TTL_S)
+        self._on_acted = on_acted
+        self._listener = ActedListener(self._redis, on_acted, on_gap) if on_acted else None
+        metrics.redis_up.set(1)
 
-    async def of(self, user_id: str) -> list[str] | None:
-        """Ids of the videos the user met last, newest first; None if Redis could not say."""
-        if self._failures >= FAILURES_TO_OPEN and time.monotonic() < self._retry_at:
-            return None
+    def start(self) -> None:
+        """Listen to what happens on other replicas; needs the event loop."""
+        if self._listener is not None:
+            self._listener.start()
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answered last time."""
+        return self._breaker.up
+
+    async def of(self, user_id: str) -> SessionContext:
+        """The user's session; what this process knows of it, with `missing`, if Redis cannot say in time."""
+        if not user_id:
+            return NOTHING
+        if self._breaker.is_open:
+            return self._memory.of(user_id, MISSING)
         try:
-            async with asyncio.timeout(self._budget_s):
-                items = await self._redis.lrange(f"user:{user_id}:recent_items", 0, RECENT_ITEMS - 1)  # type: ignore[misc]
-        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
-            self._failed(error)
-            return None
-        self._worked()
-        return [str(item) for item in items]
+            answer = await self._breaker.call(self._read(user_id), *_FAILURES)
+        except DependencyError:
+            self._metrics.redis_up.set(self._breaker.up)
+            return self._memory.of(user_id, MISSING)
+        self._metrics.redis_up.set(1)
+        return self._memory.merged(user_id, answer)
+
+    async def record(self, act: Act) -> bool:
+        """Put the act into the user's session now; False if only this process knows of it yet."""
+        return await self.record_all([act])
+
+    async def record_all(self, acts: Iterable[Act]) -> bool:
+        """The same for many, of any users. Never raises for a Redis that is down."""
+        mine = changes(acts)
+        for change in mine:
+            self._memory.apply(change)
+        saved = True
+        for start in range(0, len(mine), USERS_AT_ONCE):
+            saved &= await self._saved(mine[start : start + USERS_AT_ONCE])
+        if self._on_acted is not None:  # last: a list that is made anew now must find what was recorded
+            for change in mine:
+                self._on_acted(change.user_id)
+        return saved
 
     async def close(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
         await self._redis.aclose()
 
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        self._retry_at = time.monotonic() + self._open_s
-        if self._failures >= FAILURES_TO_OPEN and self.available:
-            self.available = False
-            self._metrics.redis_up.set(0)
-            log.warning(
-                "recent items cannot be read (%s): feeds go on without them, asked again every %.0f s",
-                type(error).__name__, self._open_s,
-            )  # fmt: skip
+    async def _saved(self, some: Sequence[SessionChange]) -> bool:
+        try:
+            await self._breaker.call(self._write(some), *_FAILURES)
+        except DependencyError:
+            self._metrics.redis_up.set(self._breaker.up)
+            for change in some:
+                self._memory.mark_unsaved(change.user_id)
+            return False
+        return True
 
-    def _worked(self) -> None:
-        if not self.available:
-            log.info("recent items can be read again")
-        self._failures = 0
-        self.available = True
-        self._metrics.redis_up.set(1)
+    async def _read(self, user_id: str) -> SessionContext:
+        recent, categories, signals, blocked = orjson.loads(await self._script(READ, keys(user_id)))
+        if not (recent or signals or blocked or categories):
+            return NOTHING
+        return SessionContext(  # Lua has one type for lists and maps: an empty list comes as {}
+            recent=tuple(recent),
+            signals=pairs(signals),
+            categories=dict(zip(categories[::2], map(int, categories[1::2]), strict=True))
+            if categories
+            else {},
+            blocked=frozenset(blocked),
+        )
+
+    async def _write(self, some: Sequence[SessionChange]) -> None:
+        if len(some) == 1:
+            await self._script(WRITE, keys(some[0].user_id), _arguments(some[0]))
+            return
+        try:
+            await self._write_all(some, by_name=True)
+        except NoScriptError:
+            await self._write_all(some, by_name=False)
+
+    async def _write_all(self, some: Sequence[SessionChange], *, by_name: bool) -> None:
+        command, script = ("EVALSHA", _SHA[WRITE]) if by_name else ("EVAL", WRITE)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for change in some:
+                names = keys(change.user_id)
+                pipeline.execute_command(command, script, len(names), *names, *_arguments(change))
+            await pipeline.execute()
+
+    async def _script(self, script: str, names: list[str], arguments: Sequence[bytes | str] = ()) -> Any:
+        """Run it by its name; a Redis that was started since learns it again."""
+        try:
+            return await self._redis.execute_command("EVALSHA", _SHA[script], len(names), *names, *arguments)
+        except NoScriptError:
+            return await self._redis.execute_command("EVAL", script, len(names), *names, *arguments)
+
+
+def _arguments(change: SessionChange) -> tuple[bytes, str]:
+    fields = (change.recent, change.categories, str(change.last_active_ms), change.signals, change.reported)
+    return orjson.dumps(fields), change.user_id

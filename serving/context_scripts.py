@@ -1,0 +1,63 @@
+"""The two steps that Redis does for a session, each in one round trip (contract R2's keys).
+
+Scripts, because `last_active` must not go back, which takes a read before the write; and because one string of JSON
+costs Python a twentieth of parsing eighty replies.
+"""
+
+from typing import Final
+
+from serving.session import RECENT_ITEMS
+from serving.session_change import SIGNALS
+
+SESSION_TTL_S: Final = 15 * 60
+BLOCKED_TTL_S: Final = 30 * 24 * 3600
+BLOCKED: Final = 1000
+CHANNEL: Final = "reelgraph:acted"
+
+NAMES: Final = ("recent_items", "recent_categories", "last_active", "signals", "blocked")
+
+
+def keys(user_id: str) -> list[str]:
+    return [f"user:{user_id}:{name}" for name in NAMES]
+
+
+READ: Final = f"""
+return cjson.encode({{
+    redis.call('LRANGE', KEYS[1], 0, {RECENT_ITEMS - 1}),
+    redis.call('HGETALL', KEYS[2]),
+    redis.call('LRANGE', KEYS[4], 0, {SIGNALS - 1}),
+    redis.call('SMEMBERS', KEYS[5])
+}})
+"""
+
+# ARGV: the change as JSON [recent, categories, last_active_ms as text, signals, reported], and the user's id.
+WRITE: Final = f"""
+local change = cjson.decode(ARGV[1])
+for i = #change[1], 1, -1 do
+    redis.call('LREM', KEYS[1], 0, change[1][i])
+    redis.call('LPUSH', KEYS[1], change[1][i])
+end
+redis.call('LTRIM', KEYS[1], 0, {RECENT_ITEMS - 1})
+for category, count in pairs(change[2]) do
+    redis.call('HINCRBY', KEYS[2], category, count)
+end
+local before = tonumber(redis.call('GET', KEYS[3]) or '0') or 0
+if tonumber(change[3]) > before then
+    redis.call('SET', KEYS[3], change[3])
+end
+for i = #change[4], 1, -1 do
+    redis.call('LPUSH', KEYS[4], change[4][i])
+end
+redis.call('LTRIM', KEYS[4], 0, {SIGNALS - 1})
+for i = 1, 4 do
+    redis.call('EXPIRE', KEYS[i], {SESSION_TTL_S})
+end
+if #change[5] > 0 and redis.call('SCARD', KEYS[5]) < {BLOCKED} then
+    for i = 1, #change[5] do
+        redis.call('SADD', KEYS[5], change[5][i])
+    end
+    redis.call('EXPIRE', KEYS[5], {BLOCKED_TTL_S})
+end
+redis.call('PUBLISH', '{CHANNEL}', ARGV[2])
+return 1
+"""
