@@ -1,0 +1,1 @@
+"""Videos of our own: uploaded to PeerTube, registered in Postgres, streamed from PeerTube."""
