@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _COPY_ROWS = 50_000
 # The source says how these begin; afterwards the pipeline counts.
 _INITIAL_ONLY = {"is_trending", "view_count", "like_count"}
+# Uploaded videos lie beside those of a source, which knows nothing of them: no load counts or removes them.
+OF_SOURCES = {"users": "true", "videos": "peertube_uuid IS NULL"}
 
 
 def load_users(settings: Settings, source: Source, progress: Progress | None = None) -> LoadReport:
@@ -104,7 +106,8 @@ def _mark(connection: "Connection", entity: str, source: str, fingerprint: str, 
 
 
 def _count(connection: "Connection", entity: str) -> int:
-    return connection.execute(text(f"SELECT count(*) FROM {entity}")).scalar_one()  # noqa: S608 - a contract's name
+    query = f"SELECT count(*) FROM {entity} WHERE {OF_SOURCES[entity]}"  # noqa: S608 - a contract's name
+    return connection.execute(text(query)).scalar_one()
 
 
 def _merge(connection: "Connection", contract: Contract, rows: pa.Table) -> int:
@@ -123,7 +126,7 @@ def _merge(connection: "Connection", contract: Contract, rows: pa.Table) -> int:
     connection.execute(
         text(
             f"DELETE FROM {entity} AS t "  # noqa: S608
-            f"WHERE NOT EXISTS (SELECT FROM incoming AS i WHERE i.{key} = t.{key})"
+            f"WHERE {OF_SOURCES[entity]} AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.{key} = t.{key})"
         )
     )
     kept = [name for name in names if name != key and name not in _INITIAL_ONLY]

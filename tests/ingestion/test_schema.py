@@ -214,7 +214,7 @@ def test_many_at_once_make_a_new_schema_together(stores: Settings) -> None:
     try:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: bootstrap(fresh, collection=f"{COLLECTION}_3"), range(4)))
-        assert query(fresh, "SELECT version_num FROM alembic_version") == [("0003",)]
+        assert query(fresh, "SELECT version_num FROM alembic_version") == [("0004",)]
     finally:
         with clickhouse_client(stores) as client:
             client.command(f"DROP NAMED COLLECTION IF EXISTS {COLLECTION}_3")
