@@ -7,7 +7,7 @@ from serving.pipeline.space import Rows, Vector
 
 # What of a place's likeness to the page so far is left one place later: a category may come back after a while.
 _FADING = 0.7
-_OF_CATEGORY, _OF_CREATOR = np.float32(0.5), np.float32(0.5)
+_OF_CATEGORY, _OF_CREATOR = 0.5, 0.5
 
 
 def diversified(
@@ -27,28 +27,29 @@ def diversified(
         order[:] = np.argsort(-scores, kind="stable")[:n]
         return order
     value = (np.float32(1 - strength) * scores).astype(np.float32)
-    likeness = np.zeros(len(scores), np.float32)
-    part = np.float32(strength)
+    loss = np.zeros(len(scores), np.float32)  # strength * likeness
+    worth = value.copy()
     of_category, of_creator = _Members(categories), _Members(creators)
     for place in range(n):
-        best = int(np.argmax(value - part * likeness))
+        best = int(worth.argmax())
         order[place] = best
         value[best] = -np.inf
-        likeness *= _FADING
+        loss *= _FADING
         if (category := int(categories[best])) >= 0:
-            likeness[of_category[category]] += _OF_CATEGORY
+            loss[of_category[category]] += strength * _OF_CATEGORY
         if (creator := int(creators[best])) >= 0:
-            likeness[of_creator[creator]] += _OF_CREATOR
+            loss[of_creator[creator]] += strength * _OF_CREATOR
+        np.subtract(value, loss, out=worth)
     return order
 
 
-class _Members(dict[int, NDArray[np.bool_]]):
+class _Members(dict[int, Rows]):
     """Which candidates share a code, found when first asked."""
 
     def __init__(self, codes: NDArray[np.int32]) -> None:
         super().__init__()
         self._codes = codes
 
-    def __missing__(self, code: int) -> NDArray[np.bool_]:
-        self[code] = found = self._codes == code
+    def __missing__(self, code: int) -> Rows:
+        self[code] = found = (self._codes == code).nonzero()[0]
         return found

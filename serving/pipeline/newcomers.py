@@ -1,13 +1,13 @@
 """New videos: what hardly anybody has met, so that no model can rank it; the pool that exploration draws from."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.factors import FactorModel
 from ml.ids import MISSING, find
-from serving.pipeline.space import Rows, Space
+from serving.pipeline.space import Rows, Space, Vector
 
 if TYPE_CHECKING:
     from serving.bundle import Bundle
@@ -20,33 +20,44 @@ POOL, POOL_OF_A_USER = 600, 300
 
 @dataclass(frozen=True)
 class Newcomers:
-    """`rows` (p,): catalogue rows that at most `KNOWN_FROM` people have met, the least met first. False if none."""
+    """`rows` (p,): catalogue rows that at most `KNOWN_FROM` people have met, ascending; `rank` (p,): 0 for the least
+    met. `vectors` (p, d): what the model `content` says of each, of length 1 or 0; None without such a model."""
 
     rows: Rows
-    content: Space | None = None
-
-    def __bool__(self) -> bool:
-        return bool(len(self.rows))
+    rank: Rows
+    content: FactorModel | None = None
+    vectors: Vector | None = None
 
     @classmethod
-    def of(cls, bundle: "Bundle", content: Space | None) -> "Newcomers":
+    def of(cls, bundle: "Bundle", content: Space | None) -> Self:
         met = np.bincount(bundle.watched.rows, minlength=len(bundle.catalogue))
         few = np.flatnonzero(met <= KNOWN_FROM)
         # Among those met equally often an order that has nothing to do with their ids.
         shuffled = few[np.random.default_rng(0).permutation(len(few))]
-        order: NDArray[np.int64] = np.argsort(met[shuffled], kind="stable")
-        return cls(shuffled[order][:POOL], content)
+        first = shuffled[np.argsort(met[shuffled], kind="stable")][:POOL]
+        by_row = np.argsort(first)
+        rows, rank = first[by_row], np.arange(len(first))[by_row]
+        if content is None or content.factors is None:
+            return cls(rows, rank)
+        return cls(rows, rank, content.factors, content.units(rows))
 
     def pool(self, user_id: str, met: Rows, listed: Rows) -> Rows:
-        """The newcomers outside the list and not met; of a user whose taste in content is known those that fit it
+        """The newcomers outside the list and not met, of a user whose taste in content is known those that fit it
         best. The same for every page of a list."""
-        out = np.concatenate([met, listed]) if len(met) else listed
-        rows = self.rows[np.isin(self.rows, out, invert=True)]
-        if self.content is None or len(rows) <= POOL_OF_A_USER:
-            return rows[:POOL_OF_A_USER]
-        model = self.content.factors
-        user = MISSING if model is None else find(model.user_ids, user_id)
-        if model is None or user == MISSING:
-            return rows[:POOL_OF_A_USER]
-        fit = self.content.cosines(rows, model.user_factors[user])
-        return rows[np.argsort(-fit, kind="stable")[:POOL_OF_A_USER]]
+        left = np.ones(len(self.rows), np.bool_)
+        for out in (met, listed):
+            at = np.searchsorted(self.rows, out)
+            at[at == len(self.rows)] = 0
+            left[at[self.rows[at] == out]] = False
+        places = np.flatnonzero(left)
+        return self.rows[places[np.argsort(self._order(user_id, places), kind="stable")]][:POOL_OF_A_USER]
+
+    def _order(self, user_id: str, places: Rows) -> Vector | Rows:
+        if self.content is not None and self.vectors is not None:
+            user = find(self.content.user_ids, user_id)
+            if user != MISSING:
+                return -(self.vectors[places] @ self.content.user_factors[user])
+        return self.rank[places]
+
+    def __bool__(self) -> bool:
+        return bool(len(self.rows))

@@ -1,7 +1,7 @@
 """A model's videos beside the catalogue's rows: which is which, and what a user or a session is in its space."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ _LEAST_LENGTH = np.float32(1e-12)
 class Space:
     """`rows` (m,): the catalogue row of each of the model's videos, `MISSING` for one that is not in the catalogue;
     `columns` (catalogue size,): the other way round. `same`: the two orders are one. `index`: how to search without
-    scoring all, None where scoring all is as quick."""
+    scoring all, None where scoring all is as quick. `lengths` (m,): of the videos' vectors, if it has them."""
 
     kind: str
     model: Recommender
@@ -31,6 +31,7 @@ class Space:
     columns: Rows
     same: bool
     index: VectorIndex | None = None
+    lengths: Vector = field(default_factory=lambda: np.empty(0, np.float32))
 
     @classmethod
     def of(
@@ -41,7 +42,9 @@ class Space:
         known = rows != MISSING
         columns[rows[known]] = np.flatnonzero(known)
         same = len(rows) == len(columns) and bool((rows == np.arange(len(rows))).all())
-        return cls(kind, model, rows, columns, same, index)
+        vectors = model.video_factors if isinstance(model, FactorModel) else np.empty((0, 1))
+        lengths = np.linalg.norm(vectors, axis=1)
+        return cls(kind, model, rows, columns, same, index, lengths.astype(np.float32))
 
     @property
     def factors(self) -> FactorModel | None:
@@ -80,8 +83,7 @@ class Space:
         columns = self.columns_of(np.asarray(recent, np.int64))
         if not len(columns):
             return None
-        vectors = model.video_factors[columns]
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        vectors, lengths = model.video_factors[columns], self.lengths[columns]
         told = lengths > _LEAST_LENGTH
         if not told.any():
             return None
@@ -90,6 +92,16 @@ class Space:
         weights[-1] = EMA_OLD ** (len(units) - 1)  # the first video is all of it
         return (weights @ units).astype(np.float32)
 
+    def units(self, rows: Rows) -> Vector:
+        """The vectors of the videos in these catalogue rows, (len(rows), d), of length 1; zeros where the model knows
+        nothing."""
+        model = self.factors
+        assert model is not None
+        columns = rows if self.same else self.columns[rows]
+        vectors = np.where((columns == MISSING)[:, None], np.float32(0), model.video_factors[columns])
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
     def cosines(self, rows: Rows, vector: Vector) -> Vector:
         """How alike the videos in these catalogue rows are to `vector`, (len(rows),), between -1 and 1; 0 for those
         of which the model knows nothing."""
@@ -97,7 +109,7 @@ class Space:
         assert model is not None
         columns = rows if self.same else self.columns[rows]
         vectors = model.video_factors[columns]
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * np.sqrt(vector @ vector)
+        lengths = self.lengths[columns] * np.sqrt(vector @ vector)
         found = vectors @ vector / np.maximum(lengths, _LEAST_LENGTH)
         if not self.same:
             found[columns == MISSING] = 0
