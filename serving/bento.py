@@ -31,8 +31,11 @@ BUILD_TIMEOUT_S = 120
 
 # What the endpoint imports; torch, mlflow and pyarrow are not among them.
 ENDPOINT_REQUIREMENTS = (
-    "bentoml", "fastapi", "uvicorn", "orjson", "prometheus-client", "numpy", "pydantic", "pydantic-settings",
-    "sqlalchemy", "redis", "httpx",
+    "bentoml", "clickhouse-connect", "cryptography", "faiss-cpu", "fastapi", "httptools", "httpx", "numpy",
+    "opentelemetry-api", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-instrumentation-asgi",
+    "opentelemetry-sdk", "opentelemetry-util-http", "orjson", "prometheus-client", "psycopg2-binary", "pydantic",
+    "pydantic-settings", "pyjwt", "python-dotenv", "python-multipart", "pyyaml", "redis", "sqlalchemy", "starlette",
+    "uvicorn", "uvloop",
 )  # fmt: skip
 
 _TAG = re.compile(rf"{NAME}:[0-9a-zA-Z][0-9a-zA-Z._-]{{0,62}}")

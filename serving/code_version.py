@@ -2,13 +2,16 @@
 
 import hashlib
 import subprocess
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from serving.packaging import carried
+from serving.own_imports import needed_files
 from stack.settings import PROJECT_ROOT
+
+SERVICE_MODULE = "serving.service"
 
 
 class CodeVersion(BaseModel):
@@ -21,16 +24,10 @@ class CodeVersion(BaseModel):
     sha256: str
 
 
+@lru_cache(maxsize=1)
 def source_files() -> list[Path]:
-    """The code the endpoint needs, relative to the project root: serving/, and the parts of ml/ and stack/ it uses."""
-    serving = [
-        p for p in (PROJECT_ROOT / "serving").rglob("*") if p.is_file() and "__pycache__" not in p.parts
-    ]
-    others = [PROJECT_ROOT / "ml" / f"{name}.py" for name in ("__init__", *carried(PROJECT_ROOT / "ml"))]
-    others += [
-        PROJECT_ROOT / "stack" / f"{name}.py" for name in ("__init__", "settings", "clients", "erased_users")
-    ]
-    return sorted(path.relative_to(PROJECT_ROOT) for path in serving + others)
+    """The code the endpoint needs, relative to the project root: its service and all of ours that it imports."""
+    return needed_files(SERVICE_MODULE, PROJECT_ROOT)
 
 
 def code_version() -> CodeVersion:
