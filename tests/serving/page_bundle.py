@@ -10,8 +10,11 @@ from serving.bundle import BundleRecord, ModelToPack, pack
 
 SEED = 7
 VIDEOS = 60
+BROKEN = "/thumbnails/gone.jpg"
 HOSTILE = "v07"
 HOSTILE_TITLE = '<img src=x onerror="window.hacked=1"></h3><script>window.hacked=1</script> & "quotes"'
+# One that loads, one that does not, one that must not be asked for.
+THUMBNAILS = {7: "/static/demo/icon.svg", 3: BROKEN, 5: "javascript:window.hacked=1"}
 CATEGORIES = ("cooking", "music", "travel", "comedy", "sport", "science", "pets")
 WHAT = (
     "quiet morning",
@@ -40,7 +43,7 @@ def page_videos() -> pa.Table:
             "category": kinds,
             "tags": [[kind, WHAT[i % 8].split()[0]] if kind else [] for i, kind in enumerate(kinds)],
             "duration_ms": [None, 3_600_000, *(8_000 + 1_700 * i for i in range(2, VIDEOS))],
-            "thumbnail_url": [""] * VIDEOS,
+            "thumbnail_url": [THUMBNAILS.get(i, "") for i in range(VIDEOS)],
         }
     )
 

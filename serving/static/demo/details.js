@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, fromTemplate, make, paint } from "./dom.js";
-import { byline, length, modelWords, number, sourceWords, title } from "./words.js";
+import { byline, length, modelWords, number, partWords, sourceWords, title } from "./words.js";
 
 const LISTED = 8;
 
@@ -64,7 +64,7 @@ function why(item, answer, links) {
 const bar = (most) => ([name, value]) => {
   const filled = make("span", { className: value < 0 ? "bar minus" : "bar" });
   filled.style.setProperty("--share", `${((Math.abs(value) / most) * 100).toFixed(1)}%`);
-  return [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, filled, make("span", {}, number(value)))];
+  return [make("dt", {}, partWords(name)), make("dd", {}, filled, make("span", {}, number(value)))];
 };
 
 const percent = (share) => (share >= 1 ? "certain" : `${(share * 100).toFixed(share < 0.1 ? 2 : 0)} %`);

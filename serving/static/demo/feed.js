@@ -95,7 +95,7 @@ export class Feed {
       await api.track(user, item, this.answer.request_id, ACTS[act]);
       if (user !== this.user) return; // another viewer was picked meanwhile
       const moved = await this.refresh(item.video_id);
-      if (moved) this.tell(act, item, moved);
+      this.tell(act, item, moved);
       if (focused && !card.isConnected) focusAt(index, act);
     } catch (error) {
       this.failed(error);
@@ -106,17 +106,21 @@ export class Feed {
 
   /** Say what was done and what came of it, in the strip and to screen readers. */
   tell(act, item, moved) {
-    const fresh = [...moved.values()].filter((value) => value === "new").length;
-    const others = moved.size - fresh;
-    const outcome = moved.size
-      ? [others && `${others} moved`, fresh && `${fresh} new`].filter(Boolean).join(", ")
-      : "the order stays";
+    const outcome = outcomeOf(moved);
     const strip = byId("activity");
     strip.prepend(make("li", { data: { act } }, make("b", {}, ACTS[act].done), ` ${title(item)} `, make("span", {}, outcome)));
     while (strip.children.length > REMEMBERED) strip.lastElementChild.remove();
     byId("quiet").hidden = true;
     announce(`${ACTS[act].done} ${title(item)}: ${outcome}. First is now ${this.items[0] ? title(this.items[0]) : "nothing"}.`);
   }
+}
+
+/** In words; null is what a later act's feed tells. */
+function outcomeOf(moved) {
+  if (!moved) return "noted";
+  const fresh = [...moved.values()].filter((value) => value === "new").length;
+  const others = moved.size - fresh;
+  return [others && `${others} moved`, fresh && `${fresh} new`].filter(Boolean).join(", ") || "the order stays";
 }
 
 /** What answered, in a line. `champion`: as /health/ready names it. */

@@ -6,19 +6,29 @@ const SOURCES = {
   als: "your taste (ALS)",
   "item-item": "like what you watched",
   hybrid: "your taste (hybrid)",
-  content: "similar content",
+  content: "like what you watched (content)",
   popularity: "trending",
   trending: "trending",
-  explore: "exploring",
-  exploration: "exploring",
+  new: "new, being tried",
+  session: "what you do now",
   personal: "your taste",
   mixed: "your taste, then trending",
-  similar: "similar",
+};
+
+const PARTS = {
+  model: "long-term taste",
+  svd: "SVD",
+  content: "content",
+  trending: "trending",
+  session: "what you do now",
+  intent: "a category you just liked",
+  repeat: "a creator you just saw",
 };
 
 const KINDS = { "two-tower": "two-tower", svd: "SVD", als: "ALS", popularity: "popularity" };
 
 export const sourceWords = (source) => SOURCES[source] ?? source;
+export const partWords = (part) => PARTS[part] ?? part.replaceAll("_", " ");
 
 export const modelWords = (model) =>
   model ? `${KINDS[model.kind] ?? model.kind}${model.version == null ? "" : ` v${model.version}`}` : "unknown";
