@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from serving.bundle import BundleRecord
 
 POLL_S = 0.5
+# Beside the champion: what the /inference routes answer from and a feed falls back to, and what can tell new videos
+# apart.
+PACKED = ("svd", "two-tower", "popularity", "content")
 
 
 class NothingPromoted(dg.Failure):
@@ -53,7 +56,7 @@ def build_bundle(
         raise NothingPromoted(
             "no model version has the alias `champion` or `popularity`: run the training job first"
         )
-    by_kind = {kind: registry.by_alias(settings, kind) for kind in ("svd", "two-tower", "popularity")}
+    by_kind = {kind: registry.by_alias(settings, kind) for kind in PACKED}
     by_kind[champion.kind] = champion
     with tempfile.TemporaryDirectory(dir=_scratch(settings)) as scratch:
         models = {

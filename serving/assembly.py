@@ -62,6 +62,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     parts.on_close("session context", state.context.close)
     state.live = LiveBundle(settings, state.metrics)
     state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
+    state.live.on_blocked(state.cache.clear)
     state.live.start()
     state.decisions.start()
     parts.on_close("bundle watcher", _stopped(state.live.stop))

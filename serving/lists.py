@@ -23,6 +23,7 @@ from serving.pipeline.page import Page
 from serving.pipeline.session import Session, session_of
 from serving.session import NOTHING, SessionContext
 from serving.tracing import span
+from serving.trial import Recorded
 
 if TYPE_CHECKING:
     from serving.api.state import State
@@ -79,14 +80,15 @@ async def next_for(
     started = time.perf_counter()
     ask = Ask(user_id, limit, 0, request_id, "next")
     known_as = state.known_as(user_id)
-    session, missing = await _session(state, serving, ask, known_as)
+    context = await _context(state, known_as)
+    session = _session(serving, ask, context)
     met = serving.pipeline.excluded(known_as, session)
     recent = serving.bundle.catalogue.video_ids[list(session.met)].tolist() if session.met else []
     page = await state.arithmetic(
         lambda: serving.ranker.next_after(video_id, known_as, recent, met, limit),
         len(serving.bundle.catalogue),
     )
-    page = replace(page, degraded=missing)
+    page = replace(page, degraded=context.missing)
     _count(state, page, cached=False)
     if state.decisions is not None and known_as != NOBODY:
         state.decisions.record(_decision(serving, ask, page, NO_EXPERIMENT, False, started))
@@ -102,10 +104,13 @@ async def _made(
     config = _configured(ask.model, assignment.parameters)
 
     async def make() -> tuple[CachedList, bool]:
-        session, missing = await _session(state, serving, ask, user_id)
+        context = await _context(state, user_id)
+        session = _session(serving, ask, context)
         page = await _page(state, serving, ask, user_id, session, config)
-        if missing:
-            page = replace(page, degraded=(*page.degraded, *missing))
+        if context.missing:
+            page = replace(page, degraded=(*page.degraded, *context.missing))
+        if state.live is not None and ask.session and config.model == "champion":
+            state.live.recorded.add(Recorded(user_id, ask.limit, ask.offset, context))
         return CachedList(page, items_of(serving, page)), not page.degraded
 
     if state.cache is None or not state.cache.on or ask.explain or user_id == NOBODY:
@@ -116,22 +121,24 @@ async def _made(
     return await state.cache.get(user_id, key, make)
 
 
-async def _session(
-    state: "State", serving: Serving, ask: Ask, user_id: str
-) -> tuple[Session, tuple[str, ...]]:
+async def _context(state: "State", user_id: str) -> SessionContext:
     """What the user did just now. Without a store of it the feed goes on and says so."""
     if user_id == NOBODY:
-        return session_of(NOTHING, serving.bundle.catalogue), ()
+        return NOTHING
     if state.context is None:
-        return session_of(NOTHING, serving.bundle.catalogue), (SESSION_UNAVAILABLE,)
+        return SessionContext(missing=(SESSION_UNAVAILABLE,))
     started = time.perf_counter()
     with span("session context"):
         context: SessionContext = await state.context.of(user_id)
     state.metrics.observe_step("context", time.perf_counter() - started)
+    return context
+
+
+def _session(serving: Serving, ask: Ask, context: SessionContext) -> Session:
     session = session_of(context, serving.bundle.catalogue)
-    if not ask.session:  # met and blocked still hold; what was liked does not count
-        session = Session(met=session.met, blocked=session.blocked)
-    return replace(session, missing=()), context.missing
+    if not ask.session:  # what was met and reported still holds; what was liked does not count
+        return Session(met=session.met, blocked=session.blocked)
+    return session
 
 
 async def _page(

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving import bento, bundle
+from serving.blocklist import Blocklist
 from serving.bundle import Bundle, BundleRecord
+from serving.code_version import code_version
+from serving.compatibility import difference
 from serving.errors import BundleError
 from serving.metrics import Metrics
 from serving.opt_out import OptOut
@@ -68,7 +71,11 @@ class LiveBundle:
         self.current: Serving | None = None
         self.refused: Refusal | None = None
         self.opt_out = OptOut(opt_out_file(settings))
+        self.blocklist = Blocklist(settings.blocked_videos_file)
         self.recorded = RecordedRequests()
+        self.code = code_version()
+        self.code_difference: str | None = None
+        self._on_blocked: list[Callable[[], None]] = []
         self._on_swap: list[Callable[[Serving], None]] = []
 
     def start(self) -> None:
@@ -84,6 +91,10 @@ class LiveBundle:
         """Call `tell`, from the watching thread, each time another bundle has been taken into service."""
         self._on_swap.append(tell)
 
+    def on_blocked(self, tell: Callable[[], None]) -> None:
+        """Call `tell`, from the watching thread, each time other videos are blocked."""
+        self._on_blocked.append(tell)
+
     def _watch(self) -> None:
         while not self._stop.is_set():
             try:
@@ -94,7 +105,14 @@ class LiveBundle:
 
     def check(self) -> bool:
         """Take up what is published if it is new; returns whether the bundle in service changed."""
+        erased = self.opt_out.version
         self.opt_out.refresh()  # first: no bundle is taken up before the list of whom not to know
+        if self.opt_out.version != erased:
+            self.recorded.clear()
+        if self.blocklist.refresh() and self.current is not None:
+            self.current.pipeline.block(self.blocklist.ids)
+            for changed in self._on_blocked:
+                changed()
         published = bento.published(self._settings)
         if published is None:
             packed = bento.own_bundle()
@@ -112,8 +130,11 @@ class LiveBundle:
         """Load, test and swap in; False, with the reason kept, if the bundle is no good."""
         started = time.monotonic()
         try:
-            loaded = bundle.load(folder or bento.bundle_dir(self._settings, tag))
+            folder = folder or bento.bundle_dir(self._settings, tag)
+            differs = difference(bundle.read_record(folder), self.code)
+            loaded = bundle.load(folder)
             pipeline = FeedPipeline(loaded, Ranker(loaded))
+            pipeline.block(self.blocklist.ids)
             smoke_test(pipeline, self.recorded)
         except BundleError as error:
             self._refuse(tag, str(error))
@@ -124,6 +145,10 @@ class LiveBundle:
             return False
         old, self.current = self.current, Serving(tag, pipeline, time.time())
         self._accept()
+        self.code_difference = differs
+        self._metrics.code_differs.set(differs is not None)
+        if differs:
+            log.warning("bundle %s is %s", tag, differs)
         self._record_swap(old, time.monotonic() - started)
         # What was loaded lives long: collections must not walk it again (they stop every request for that long).
         gc.collect()

@@ -40,6 +40,11 @@ class Metrics:
             "1 while the published bundle is refused and an older one serves",
             registry=registry,
         )
+        self.code_differs = Gauge(
+            "reelgraph_bundle_code_differs",
+            "1 while the bundle in service was made by other code than serves it",
+            registry=registry,
+        )
         self.load_seconds = Gauge(
             "reelgraph_bundle_load_seconds", "Time the last bundle took to load", registry=registry
         )

@@ -44,6 +44,8 @@ class Ranker:
         # A video the popularity model never saw is still a candidate, after all others.
         unseen = ~np.isfinite(self.trending)
         self.trending[unseen] = np.min(self.trending[~unseen], initial=0.0) - 1.0
+        self.blocked = np.empty(0, np.int64)
+        """Catalogue rows that nobody may be shown; replaced whole when they change."""
         self.embedding_kind = next(
             (
                 k
@@ -67,6 +69,7 @@ class Ranker:
             raise UnknownVideoError(video_id)
         scores = self.metadata_scores(row) + np.float32(EMBEDDING_WEIGHT) * self.cosines(row)
         scores[row] = -np.inf
+        scores[self.blocked] = -np.inf
         rows, values = _best(scores, limit, offset)
         return certain(rows, values, self.embedding_kind or TRENDING, "similar", offset)
 
@@ -85,7 +88,8 @@ class Ranker:
         candidates[row] = False
         if not candidates.any():  # everything was met: better again than nothing
             candidates[:] = True
-            candidates[row] = len(candidates) == 1
+            candidates[self.blocked] = False
+            candidates[row] = not candidates.any() or candidates.sum() == 1
         known = np.full(len(candidates), -np.inf, np.float32) if together is None else together
         rows, values = _best(blended(known, content, candidates), limit, 0)
         return certain(rows, values, self.collaborative_kind or TRENDING, "next", 0)

@@ -181,5 +181,8 @@ class Ready(BaseModel):
     training_set: str | None
     created_at: str
     refused: Refused | None
+    code_differs: str | None = Field(
+        description="how the bundle's code differs from the endpoint's; null if it is the same"
+    )
     opt_out: str = Field(description="version of the list of erased users that is in force")
     recent_items: Literal["ok", "unavailable"]

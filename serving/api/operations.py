@@ -38,8 +38,9 @@ def add(app: FastAPI, state: State) -> None:
             "training_set": record.training_set.get("version"),
             "created_at": record.created_at.isoformat(),
             "refused": {"tag": refused.tag, "reason": refused.reason} if refused else None,
+            "code_differs": state.live.code_difference,
             "opt_out": state.live.opt_out.version,
-            "recent_items": "ok" if state.recent and state.recent.available else "unavailable",
+            "recent_items": "ok" if state.context and state.context.available else "unavailable",
         }
         return Response(orjson.dumps(content), media_type="application/json")
 

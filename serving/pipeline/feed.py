@@ -6,7 +6,7 @@ model's plain order.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,15 @@ class FeedPipeline:
         order = np.argsort(-ranker.trending, kind="stable")
         self.trending = Trending(order, ranker.trending)
         self.newcomers = Newcomers.of(bundle, self.spaces.get("content"))
+
+    @property
+    def blocked(self) -> Rows:
+        """Catalogue rows that nobody may be shown."""
+        return self.ranker.blocked
+
+    def block(self, video_ids: Collection[str]) -> None:
+        """From now on nobody is shown these; the only thing of a pipeline that can change."""
+        self.ranker.blocked = self.bundle.catalogue.rows(sorted(video_ids))
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -161,12 +170,12 @@ class FeedPipeline:
     # --- inside -----------------------------------------------------------------------------------------------
 
     def excluded(self, user_id: str, session: Session, *, again: bool = False) -> Rows:
-        """Catalogue rows that must not be listed: met, now or before, and reported; only the latter if `again`."""
-        known = self.bundle.watched.of(user_id)
-        now = session.blocked if again else session.met + session.blocked
-        if again or not len(known):
-            return np.asarray(now, np.int64)
-        return np.concatenate([known, np.asarray(now, np.int64)]) if now else known.astype(np.int64)
+        """Catalogue rows that must not be listed, (n,) int64, repeats possible: met, now or before, reported, and
+        blocked for all; what was met is left out if `again`."""
+        now = np.asarray(session.blocked if again else session.met + session.blocked, np.int64)
+        if again:
+            return np.concatenate([self.blocked, now])
+        return np.concatenate([self.blocked, now, self.bundle.watched.of(user_id).astype(np.int64)])
 
     def _queries(
         self, user_id: str, session: Session, config: PipelineConfig, met: Rows
@@ -240,7 +249,7 @@ class FeedPipeline:
                 if found.row is not None:
                     rows[place], values[place], origins[place] = found.row, 0.0, "new"
         return Page(
-            rows, values, gathered.kind, source, offset, gathered.degraded + plan.session.missing,
+            rows, values, gathered.kind, source, offset, gathered.degraded,
             origins, propensities,
         )  # fmt: skip
 

@@ -32,7 +32,6 @@ class Session:
     blocked: tuple[int, ...] = ()
     intent: dict[int, float] = field(default_factory=dict)
     creators: dict[int, float] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
 
 
 EMPTY = Session()
@@ -41,7 +40,7 @@ EMPTY = Session()
 def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
     """The context in this catalogue's rows; ids that are not in it are passed over."""
     if context is NOTHING or not (context.recent or context.signals or context.blocked):
-        return Session(missing=context.missing) if context.missing else EMPTY
+        return EMPTY
     row_of = catalogue.row
     met = tuple(row for video in context.recent if (row := row_of(video)) is not None)
     passed: set[int] = set()
@@ -69,7 +68,6 @@ def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
         blocked=tuple(row for video in context.blocked if (row := row_of(video)) is not None),
         intent={category: max(-1.0, min(1.0, points)) for category, points in intent.items()},
         creators=creators,
-        missing=context.missing,
     )
 
 
