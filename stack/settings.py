@@ -127,13 +127,17 @@ class Settings(BaseSettings):
         description="the one switch that turns authentication and rate limits off; the endpoint says so",
     )
     jwt_algorithm: Literal["HS256", "RS256"] = "RS256"
-    jwt_secret: SecretStr | None = Field(None, description="of HS256, at least 32 bytes")
+    jwt_secret: Annotated[SecretStr | None, AfterValidator(values.signing_secret)] = Field(
+        None, description="of HS256, at least 32 bytes"
+    )
     jwt_public_key_file: Path | None = Field(None, description="of RS256, PEM")
     jwt_issuer: str | None = Field(None, description="what `iss` must be; not checked if unset")
     jwt_audience: str = Field("reelgraph", description="what `aud` must hold")
     api_keys_file: Path | None = Field(None, description="hashes of the services' keys; in the home if unset")
     rate_limit_per_minute: int = Field(500, ge=1, description="requests of one user")
-    cors_origins: str = Field("", description="origins that browsers may call from, with commas between")
+    cors_origins: Annotated[str, AfterValidator(values.origins)] = Field(
+        "", description="origins that browsers may call from, with commas between"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="of a request, uploads aside")
     tls_certificate_file: Path | None = Field(None, description="PEM; the endpoint speaks HTTPS with it")
     tls_key_file: Path | None = Field(None, description="PEM")
@@ -165,6 +169,14 @@ class Settings(BaseSettings):
                     names = f"{_variable_of(seen[port])} and {_variable_of(name)}"
                     raise ValueError(f"{names} are both {port}")
                 seen[port] = name
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError(
+                "REELGRAPH_TLS_CERTIFICATE_FILE and REELGRAPH_TLS_KEY_FILE: set both, or neither"
+            )
         return self
 
     # --- Stores, as the code reaches them -------------------------------------------------------------------
@@ -224,12 +236,18 @@ class Settings(BaseSettings):
 
     @property
     def endpoint_url(self) -> str:
-        return self.endpoint_url_override or self._here(self.endpoint_port)
+        scheme = "https" if self.tls_certificate_file else "http"
+        return self.endpoint_url_override or self._here(self.endpoint_port, scheme)
 
     @property
     def experiments_file(self) -> Path:
         """Where experiments are declared; read again when it changes. Need not exist."""
         return self.experiments_file_override or self.home / "experiments.yaml"
+
+    @property
+    def blocked_videos_file(self) -> Path:
+        """Videos nobody may be shown, an id a line; read again when it changes. Need not exist."""
+        return self.home / "blocked_videos.txt"
 
     @property
     def spool_dir(self) -> Path:
@@ -241,9 +259,9 @@ class Settings(BaseSettings):
         """The address at which this machine reaches what listens on `bind_host`."""
         return reached_at(self.bind_host)
 
-    def _here(self, port: int) -> str:
+    def _here(self, port: int, scheme: str = "http") -> str:
         host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
-        return f"http://{host}:{port}"
+        return f"{scheme}://{host}:{port}"
 
     def _postgres(self, explicit: str | None, database: str) -> str:
         if explicit:
