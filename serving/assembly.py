@@ -62,7 +62,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     parts.on_close("session context", state.context.close)
     state.live = LiveBundle(settings, state.metrics)
     state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
-    state.live.on_blocked(state.cache.clear)
+    _forget_lists_when_outdated(state.live, state.cache)
     state.live.start()
     state.decisions.start()
     parts.on_close("bundle watcher", _stopped(state.live.stop))
@@ -73,6 +73,13 @@ async def assemble(settings: Settings, state: State) -> Parts:
     if state.videos:
         parts.on_close("videos", state.videos.close)
     return parts
+
+
+def _forget_lists_when_outdated(live: LiveBundle, cache: FeedCache) -> None:
+    """The watcher that tells is a thread of its own, the cache belongs to the event loop."""
+    loop = asyncio.get_running_loop()
+    live.on_blocked(lambda: loop.call_soon_threadsafe(cache.clear) and None)
+    live.on_swap(lambda _: loop.call_soon_threadsafe(cache.clear) and None)
 
 
 def _in_bundle(state: State, video_id: str) -> bool | None:

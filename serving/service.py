@@ -22,6 +22,9 @@ from stack.settings import get_settings, telemetry_off
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
+# A thread that scores or loads a bundle gives way to the event loop after this long, not after Python's 5 ms.
+SWITCH_INTERVAL_S = 0.0005
+
 # One user's scores are too small a product to share between threads: they would spin longer than they compute.
 WORKER_ENVIRONMENT = {**telemetry_off(), "OPENBLAS_NUM_THREADS": "1"}
 
@@ -51,6 +54,7 @@ class RecommenderService:
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         logs.configure(get_settings())
         _end_with_parent()
 
