@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs reset repro test lint format clean \
-        bench-clickhouse bench-demo bench-recovery bench-data bench-models
+        bench-clickhouse bench-demo bench-recovery bench-data bench-models bench-serving
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
@@ -12,6 +12,12 @@ INSTALLED := .venv/.installed
 # Nobody measures us; see also stack/settings.py, which tells every process we start.
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The endpoint lets nobody in without a key. For a first look on a laptop, where it listens on loopback only, these two
+# open it, and it says so at start. `.env` or the environment decide otherwise: REELGRAPH_DEVELOPMENT=false.
+ifeq ($(shell grep -Eis '^[[:space:]]*(export[[:space:]]+)?REELGRAPH_DEVELOPMENT[[:space:]]*=' .env),)
+demo up: export REELGRAPH_DEVELOPMENT ?= true
+endif
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -79,6 +85,9 @@ bench-data: $(INSTALLED) ## sessions, features and training set of a 100M-event 
 
 bench-models: $(INSTALLED) ## models and gate against their targets and peers; DATA=path/to/KuaiRand-Pure, ONLY=svd|kuairand|throughput|gate
 	@$(RUN) -m ml.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
+
+bench-serving: $(INSTALLED) ## the endpoint under load against its targets and a bare peer; ONLY=feed|million|swap|chaos|soak, QUICK=1
+	@$(RUN) -m serving.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean: ## remove the environment and build output (not the state: see reset)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestration.keys_cli import keys
 from orchestration.models_cli import models
 from orchestration.users_cli import users
 from stack.cli import FAILED, INTERRUPTED, app, bring_up, give_up, make_console, settings_or_exit
@@ -17,6 +18,7 @@ __all__ = ["app"]
 
 app.add_typer(users, name="users")
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 
 
 @app.command()

@@ -123,11 +123,13 @@ def _mlflow(settings: Settings, here: set[str]) -> Service:
 
 def _endpoint(settings: Settings, here: set[str]) -> Service:
     address = ("--host", settings.bind_host, "--port", str(settings.endpoint_port))
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    tls = ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)) if certificate and key else ()
     return Service(
         name="endpoint",
-        command=_python("bentoml", "serve", ENDPOINT_SERVICE, *address),
+        command=_python("bentoml", "serve", ENDPOINT_SERVICE, *address, *tls),
         requires=("bootstrap", *_among(here, "redis")),
-        probe=HttpProbe(settings.local_host, settings.endpoint_port, "/health"),
+        probe=HttpProbe(settings.local_host, settings.endpoint_port, "/health", tls=bool(tls)),
         port=settings.endpoint_port,
         host=settings.bind_host,
         port_variable="REELGRAPH_ENDPOINT_PORT",

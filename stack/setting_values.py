@@ -4,9 +4,11 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+_SECRET_BYTES = 32
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _CLICKHOUSE = "must look like http://user:password@host:8123/database (or https://)"
 _POSTGRES = "must look like postgresql://user:password@host:5432/database"
@@ -14,6 +16,7 @@ _REDIS = "must look like redis://:password@host:6379/0 (or rediss://, unix://)"
 _TRACKING = "must look like http://host:5000 (or https://): a tracking server, not a folder"
 _PAGE = "must look like http://host:8000 (or https://)"
 _ADDRESS = "must be an IP address or a host name, like 127.0.0.1, ::1 or db.example"
+_ORIGINS = "must look like https://app.example,https://www.app.example: no path, and no *"
 _HOST_PORT = "must look like host:5432, Postgres as ClickHouse reaches it"
 
 
@@ -74,6 +77,24 @@ def host_and_port(value: str | None) -> str | None:
         raise ValueError(_HOST_PORT)
     if not 1 <= int(port) <= 65535:
         raise ValueError(_HOST_PORT)
+    return value
+
+
+def origins(value: str) -> str:
+    """Web origins (RFC 6454) with commas between, each a scheme, a host and perhaps a port."""
+    for origin in filter(None, (each.strip() for each in value.split(","))):
+        parts = _split(origin, _ORIGINS)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_host(parts.hostname):
+            raise ValueError(_ORIGINS)
+        if origin != f"{parts.scheme}://{parts.netloc}" or parts.username is not None:
+            raise ValueError(_ORIGINS)
+    return value
+
+
+def signing_secret(value: SecretStr | None) -> SecretStr | None:
+    """As long as the hash that it keys (RFC 7518, 3.2)."""
+    if value is not None and len(value.get_secret_value().encode()) < _SECRET_BYTES:
+        raise ValueError(f"must have at least {_SECRET_BYTES} bytes")
     return value
 
 

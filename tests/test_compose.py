@@ -225,6 +225,14 @@ def test_data_to_import_are_mounted_only_when_named(monkeypatch: pytest.MonkeyPa
     assert settings_of(service, monkeypatch).data == Path("/data")
 
 
+def test_the_endpoint_is_closed_unless_the_environment_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(compose()["services"]["endpoint"], monkeypatch)
+    assert (settings.development, settings.jwt_secret, settings.jwt_public_key_file) == (False, None, None)
+    given = {"REELGRAPH_DEVELOPMENT": "true", "REELGRAPH_JWT_PUBLIC_KEY_FILE": "/run/secrets/jwt.pem"}
+    settings = settings_of(compose(**given)["services"]["endpoint"], monkeypatch)
+    assert (settings.development, settings.jwt_public_key_file) == (True, Path("/run/secrets/jwt.pem"))
+
+
 def test_mlflow_answers_to_the_name_the_others_call_it_by() -> None:
     from mlflow.server.security_utils import is_allowed_host_header
 

@@ -13,6 +13,7 @@ import typer
 from orchestration.bench.bench_stack import bench_settings, cleaned_up, reelgraph, write_result
 from orchestration.graphql import UNFINISHED, DagsterClient
 from orchestration.progress import patiently
+from serving.security.own_key import own_key
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 from stack.status import stack_status
@@ -123,7 +124,7 @@ def promote(settings: Settings, kind: str) -> dict[str, Any]:
     def ask() -> None:
         url = f"{settings.endpoint_url}/api/v1/recommendations/feed"
         user = next(iter(_known_users(settings)))
-        with httpx.Client(timeout=10) as http:
+        with httpx.Client(timeout=10) as http, own_key(settings, http):
             while not stop.wait(0.02):
                 try:
                     response = http.get(url, params={"user_id": user})

@@ -49,7 +49,7 @@ TABLE = (
     Rule("GET", "/docs", Access.PUBLIC, page=True),
     Rule("GET", "/docs/page.js", Access.PUBLIC, page=True),
     Rule("GET", "/docs/assets/{path:path}", Access.PUBLIC, page=True),
-    Rule("GET", "/demo/{name}", Access.PUBLIC, page=True),
+    Rule("GET", "/static/demo/{name}", Access.PUBLIC, page=True),
     Rule("GET", "/metrics", Access.MONITORING),
     Rule("GET", f"{_RECOMMENDATIONS}/feed", Access.CLIENT),
     Rule("POST", f"{_RECOMMENDATIONS}/feed", Access.CLIENT),

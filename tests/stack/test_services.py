@@ -112,6 +112,19 @@ def test_probes_and_urls_follow_the_bound_address(new_settings: Callable[..., Se
     assert port_problem(services["endpoint"], settings.endpoint_port) == []
 
 
+def test_with_a_certificate_the_endpoint_serves_https_and_its_probe_asks_so(
+    new_settings: Callable[..., Settings],
+) -> None:
+    settings = new_settings(tls_certificate_file="/etc/tls.crt", tls_key_file="/etc/tls.key")
+    (endpoint,) = [each for each in declared_services(settings) if each.name == "endpoint"]
+    assert endpoint.command[-4:] == ("--ssl-certfile", "/etc/tls.crt", "--ssl-keyfile", "/etc/tls.key")
+    assert endpoint.probe.tls is True  # type: ignore[attr-defined]
+    assert endpoint.url == f"https://127.0.0.1:{settings.endpoint_port}"
+    (plain,) = [each for each in declared_services(new_settings("plain")) if each.name == "endpoint"]
+    assert "--ssl-certfile" not in plain.command
+    assert plain.probe.tls is False  # type: ignore[attr-defined]
+
+
 def test_a_password_is_in_no_argument_and_no_url_that_is_shown(new_settings: Callable[..., Settings]) -> None:
     settings = new_settings(
         CLICKHOUSE_URL="http://me:hunter2@ch:8123/reelgraph",

@@ -111,6 +111,14 @@ def test_dagster_and_mlflow_get_databases_of_their_own_on_the_server_of_database
         ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "postgres:", "must look like host:5432"),
         ("REELGRAPH_POSTGRES_FROM_CLICKHOUSE", "::1:5432", "must look like host:5432"),
         ("REELGRAPH_SEED", "-1", "greater than or equal to 0 (got '-1')"),
+        ("REELGRAPH_JWT_SECRET", "hunter2", "must have at least 32 bytes"),
+        ("REELGRAPH_JWT_ALGORITHM", "none", "'HS256' or 'RS256' (got 'none')"),
+        ("REELGRAPH_CORS_ORIGINS", "*", "no path, and no * (got '*')"),
+        ("REELGRAPH_CORS_ORIGINS", "https://*.example", "must look like https://app.example"),
+        ("REELGRAPH_CORS_ORIGINS", "https://app.example/", "must look like https://app.example"),
+        ("REELGRAPH_CORS_ORIGINS", "app.example", "must look like https://app.example"),
+        ("REELGRAPH_CORS_ORIGINS", "https://a.example,null", "must look like https://app.example"),
+        ("REELGRAPH_CORS_ORIGINS", "https://a.example:x", "must look like https://app.example"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(
@@ -132,6 +140,30 @@ def test_two_services_on_one_port_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         SettingsError, match=r"REELGRAPH_DAGSTER_PORT and REELGRAPH_MLFLOW_PORT are both 3000"
     ):
         load_settings()
+
+
+@pytest.mark.parametrize("alone", ["REELGRAPH_TLS_CERTIFICATE_FILE", "REELGRAPH_TLS_KEY_FILE"])
+def test_a_certificate_without_its_key_is_named(alone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(alone, "/etc/reelgraph/tls.pem")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "REELGRAPH_TLS_CERTIFICATE_FILE and REELGRAPH_TLS_KEY_FILE: set both, or neither"
+    )
+
+
+def test_with_a_certificate_the_endpoint_is_reached_by_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELGRAPH_TLS_CERTIFICATE_FILE", "/etc/reelgraph/tls.crt")
+    monkeypatch.setenv("REELGRAPH_TLS_KEY_FILE", "/etc/reelgraph/tls.key")
+    settings = load_settings()
+    assert settings.endpoint_url == "https://127.0.0.1:8000"
+    assert settings.dagster_url == "http://127.0.0.1:3000"
+
+
+def test_origins_may_be_several_with_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = "https://app.example, http://localhost:5173"
+    monkeypatch.setenv("REELGRAPH_CORS_ORIGINS", origins)
+    assert load_settings().cors_origins == origins
 
 
 def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
