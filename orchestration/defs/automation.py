@@ -52,7 +52,9 @@ serving_job = dg.define_asset_job(
     description="A bundle from the models the MLflow aliases point to now.",
 )
 monitoring_job = dg.define_asset_job(
-    "monitoring_job", selection=groups("monitoring"), description="The drift report."
+    "monitoring_job",
+    selection=groups("monitoring"),
+    description="The drift report, and what the experiments say.",
 )
 
 
@@ -68,7 +70,7 @@ monitoring_schedule = dg.ScheduleDefinition(
     job=monitoring_job,
     cron_schedule="30 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Compares what people do with what the models were trained on.",
+    description="Compares what people do with what the models were trained on, and the variants of experiments.",
 )
 
 

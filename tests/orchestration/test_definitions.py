@@ -88,7 +88,7 @@ def test_the_stages_are_the_groups(location: dict) -> None:
             *("model_evaluation", "registered_models", "promotion_decision"),
         },
         "serving": {"serving_bundle"},
-        "monitoring": {"drift_report"},
+        "monitoring": {"drift_report", "experiment_report"},
     }
 
 
