@@ -78,8 +78,12 @@ async def assemble(settings: Settings, state: State) -> Parts:
 def _forget_lists_when_outdated(live: LiveBundle, cache: FeedCache) -> None:
     """The watcher that tells is a thread of its own, the cache belongs to the event loop."""
     loop = asyncio.get_running_loop()
-    live.on_blocked(lambda: loop.call_soon_threadsafe(cache.clear) and None)
-    live.on_swap(lambda _: loop.call_soon_threadsafe(cache.clear) and None)
+
+    def forget(_: object = None) -> None:
+        loop.call_soon_threadsafe(cache.clear)
+
+    live.on_blocked(forget)
+    live.on_swap(forget)
 
 
 def _in_bundle(state: State, video_id: str) -> bool | None:
