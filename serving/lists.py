@@ -85,7 +85,7 @@ async def next_for(
     met = serving.pipeline.excluded(known_as, session)
     recent = serving.bundle.catalogue.video_ids[list(session.met)].tolist() if session.met else []
     page = await state.arithmetic(
-        lambda: serving.ranker.next_after(video_id, known_as, recent, met, limit),
+        lambda: serving.ranker.next_after(video_id, known_as, recent, met, limit, session.blocked),
         len(serving.bundle.catalogue),
     )
     page = replace(page, degraded=context.missing)

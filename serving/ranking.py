@@ -73,9 +73,18 @@ class Ranker:
         rows, values = _best(scores, limit, offset)
         return certain(rows, values, self.embedding_kind or TRENDING, "similar", offset)
 
-    def next_after(self, video_id: str, user_id: str, recent: Sequence[str], met: Rows, limit: int) -> Page:
+    def next_after(
+        self,
+        video_id: str,
+        user_id: str,
+        recent: Sequence[str],
+        met: Rows,
+        limit: int,
+        blocked: Sequence[int] = (),
+    ) -> Page:
         """R5's next video: 0.6 * norm(collaborative) + 0.4 * norm(content), each by how alike a video is to this one;
-        of one that the collaborative model does not know, by what it has for the user. Raises `UnknownVideoError`."""
+        of one that the collaborative model does not know, by what it has for the user. Videos that were met come again
+        when nothing else is left, the rows `blocked` never. Raises `UnknownVideoError`."""
         row = self.bundle.catalogue.row(video_id)
         if row is None:
             raise UnknownVideoError(video_id)
@@ -89,7 +98,9 @@ class Ranker:
         if not candidates.any():  # everything was met: better again than nothing
             candidates[:] = True
             candidates[self.blocked] = False
-            candidates[row] = not candidates.any() or candidates.sum() == 1
+            candidates[list(blocked)] = False
+            if candidates.sum() > 1:
+                candidates[row] = False
         known = np.full(len(candidates), -np.inf, np.float32) if together is None else together
         rows, values = _best(blended(known, content, candidates), limit, 0)
         return certain(rows, values, self.collaborative_kind or TRENDING, "next", 0)

@@ -1,4 +1,4 @@
-"""Ranked lists with hand-made models: ann's scores fall with the video number, bob's rise."""
+"""Plain lists with hand-made models: what is similar, and what comes after a video."""
 
 import dataclasses
 
@@ -8,11 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.factors import FactorModel
+from ml.next_video import next_videos
 from serving import bundle
 from serving.errors import UnknownVideoError
 from serving.ranking import EMBEDDING_WEIGHT, Ranker
 
+from .conftest import tiny_model, tiny_pack
+
 ALL = [0, 1, 2, 3, 4, 5]
+
+
+def shorter(model: FactorModel, keep: list[int]) -> FactorModel:
+    return dataclasses.replace(
+        model,
+        video_ids=model.video_ids[keep],
+        video_factors=model.video_factors[keep],
+        video_bias=model.video_bias[keep],
+    )
 
 
 @pytest.fixture
@@ -25,113 +37,16 @@ def ranker_of(packed):
     return make
 
 
+@pytest.fixture(scope="module")
+def one_ranker(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "b"
+    tiny_pack(folder)
+    return Ranker(bundle.load(folder))
+
+
 @pytest.fixture
 def ranker(ranker_of):
     return ranker_of(watched={"ann": ["v0", "v2"], "zoe": ["v0"], "max": [f"v{i}" for i in ALL]})
-
-
-def test_the_feed_is_the_champions_list_without_watched_videos(ranker):
-    page = ranker.feed("ann", 3)
-    assert (page.rows, page.kind, page.source, page.degraded) == ([1, 3, 4], "svd", "personal", ())
-    np.testing.assert_allclose(page.scores, [0.6, -0.2, -0.6], atol=1e-6)
-    assert ranker.feed("bob", 2).rows == [5, 4]
-
-
-def test_recent_videos_are_left_out_too(ranker):
-    assert ranker.feed("ann", 10, recent=["v1", "v4", "unheard-of"]).rows == [3, 5]
-
-
-def test_a_user_no_model_knows_gets_trending_without_what_they_met(ranker):
-    page = ranker.feed("stranger", 3)
-    assert (page.rows, page.kind, page.source, page.degraded) == ([0, 1, 2], "popularity", "trending", ())
-    assert ranker.feed("zoe", 3).rows == [1, 2, 3]
-    assert ranker.feed("stranger", 3, recent=["v1"]).rows == [0, 2, 3]
-
-
-def test_who_has_met_everything_gets_an_empty_list_rather_than_a_repeat(ranker):
-    assert ranker.feed("max", 5).rows == []
-
-
-def test_pages_put_together_are_the_whole_list(ranker):
-    whole = ranker.feed("bob", 100).rows
-    assert whole == [5, 4, 3, 2, 1, 0]
-    assert [row for offset in range(0, 8, 2) for row in ranker.feed("bob", 2, offset).rows] == whole
-    assert ranker.feed("bob", 5, 50).rows == []
-
-
-def test_one_kinds_list_comes_from_that_model(ranker):
-    assert ranker.by_kind("two-tower", "ann", 2).kind == "two-tower"
-    assert ranker.by_kind("svd", "ann", 2).kind == "svd"
-
-
-def test_a_missing_model_is_replaced_and_said(ranker_of):
-    ranker = ranker_of(kinds=("svd", "popularity"))
-    page = ranker.by_kind("two-tower", "ann", 2)
-    assert (page.kind, page.rows, page.degraded) == ("svd", [1, 2], ("no two-tower model in the bundle",))
-
-
-class Failing(FactorModel):
-    def scores(self, user_ids):
-        raise RuntimeError("out of order")
-
-
-class Nonsense(FactorModel):
-    def scores(self, user_ids):
-        return np.full((len(user_ids), len(self.video_ids)), np.nan, np.float32)
-
-
-def twist(model: FactorModel, kind: type[FactorModel]) -> FactorModel:
-    return kind(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
-
-
-@pytest.mark.parametrize("broken", [Failing, Nonsense])
-def test_a_failing_champion_falls_back_to_the_other_model_then_to_trending(ranker_of, packed, broken):
-    models = bundle.load(packed("plain")).models
-    one = ranker_of(models={"svd": twist(models["svd"], broken)})
-    page = one.feed("ann", 2)
-    assert (page.kind, page.source, page.degraded) == ("two-tower", "personal", ("the svd model failed",))
-    assert page.rows == [1, 2]
-
-    both = ranker_of(models={kind: twist(models[kind], broken) for kind in ("svd", "two-tower")})
-    page = both.feed("ann", 2)
-    assert (page.kind, page.source) == ("popularity", "trending")
-    assert page.degraded == ("the svd model failed", "the two-tower model failed")
-    assert page.rows == [1, 2]
-
-
-def test_popularity_may_be_champion(ranker_of):
-    page = ranker_of(champion="popularity").feed("bob", 2)
-    assert (page.rows, page.source, page.kind, page.degraded) == ([0, 1], "trending", "popularity", ())
-
-
-def shorter(model: FactorModel, keep: list[int]) -> FactorModel:
-    return dataclasses.replace(
-        model,
-        video_ids=model.video_ids[keep],
-        video_factors=model.video_factors[keep],
-        video_bias=model.video_bias[keep],
-    )
-
-
-def test_videos_the_model_does_not_know_come_last_by_popularity(ranker_of, packed):
-    models = bundle.load(packed("plain")).models
-    ranker = ranker_of(models={"svd": shorter(models["svd"], [1, 4])}, watched={"ann": ["v3"]})
-    page = ranker.feed("ann", 4)
-    assert (page.rows, page.source) == ([1, 4, 0, 2], "mixed")
-    assert [r for offset in range(7) for r in ranker.feed("ann", 1, offset).rows] == [1, 4, 0, 2, 5]
-    assert ranker.feed("ann", 2).source == "personal"
-    assert ranker.feed("ann", 2, 2).source == "trending"
-
-
-def test_a_video_outside_the_catalogue_is_never_recommended(ranker_of, packed):
-    model = bundle.load(packed("plain", videos=8)).models["svd"]  # knows v6, v7 as well
-    assert ranker_of(models={"svd": model}).feed("bob", 10).rows == [5, 4, 3, 2, 1, 0]
-
-
-def test_a_video_popularity_never_saw_still_comes_last(ranker_of, packed):
-    popularity = bundle.load(packed("plain")).models["popularity"]
-    ranker = ranker_of(models={"popularity": shorter(popularity, [1, 2, 3, 4, 5])})
-    assert ranker.feed("stranger", 10).rows == [1, 2, 3, 4, 5, 0]
 
 
 def test_metadata_similarity_is_the_contracts_formula(ranker):
@@ -175,23 +90,71 @@ def test_an_unknown_video_is_an_error(ranker):
         ranker.similar("nope", 5)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    limit=st.integers(1, 10),
-    seen=st.sets(st.integers(0, 5)),
-    recent=st.sets(st.integers(0, 5)),
-    user=st.sampled_from(["ann", "bob", "stranger"]),
-)
-def test_any_feed_pages_through_exactly_what_was_not_met(tmp_path_factory, limit, seen, recent, user):
-    from .conftest import tiny_pack
+def test_what_comes_next_is_the_contracts_blend(ranker_of):
+    """The same as `ml.next_video.next_videos` of the same models, whatever was met."""
+    ranker = ranker_of(models={"content": tiny_model("content")})
+    rng = np.random.default_rng(5)
+    content = dataclasses.replace(
+        ranker.bundle.models["content"],
+        video_factors=rng.normal(size=(6, 3)).astype(np.float32),
+        user_factors=np.zeros((2, 3), np.float32),
+    )
+    svd = dataclasses.replace(
+        ranker.bundle.models["svd"],
+        video_factors=rng.normal(size=(6, 3)).astype(np.float32),
+        user_factors=rng.normal(size=(2, 3)).astype(np.float32),
+    )
+    ranker = ranker_of(models={"content": content, "svd": svd})
+    for current in range(6):
+        for met in ([], [0], [1, 4], [2, 3, 5]):
+            page = ranker.next_after(f"v{current}", "ann", [], np.array(met, np.int64), 10)
+            expected = next_videos(svd, content, f"v{current}", 10, exclude=[f"v{row}" for row in met])
+            assert [f"v{row}" for row in page.rows] == [video for video, _ in expected]
+            np.testing.assert_allclose(page.scores, [score for _, score in expected], atol=1e-6)
+            assert (page.kind, page.source) == ("svd", "next")
 
-    folder = tmp_path_factory.mktemp("bundle") / "b"
-    tiny_pack(folder, watched={user: [f"v{i}" for i in seen]})
-    ranker = Ranker(bundle.load(folder))
+
+def test_next_without_a_content_model_goes_by_what_is_said_of_the_video(ranker):
+    page = ranker.next_after("v0", "ann", [], np.empty(0, np.int64), 2)
+    # Cosines 1, 1, -1, -1, -1 (0.6) and R6's 19, 13, 17, 6, 10 (0.4).
+    assert page.rows == [1, 2]
+    np.testing.assert_allclose(page.scores, [1.0, 0.6 + 0.4 * 7 / 13], atol=1e-6)
+
+
+def test_next_knows_a_new_video_only_by_the_user_and_an_old_session(ranker_of, packed):
+    svd = bundle.load(packed("plain")).models["svd"]
+    ranker = ranker_of(models={"svd": shorter(svd, [0, 1, 2, 3, 4])})
+    nobody, nothing = np.empty(0, np.int64), []
+    assert ranker.next_after("v5", "ann", nothing, nobody, 1).rows == [0]
+    assert ranker.next_after("v5", "stranger", nothing, nobody, 5).source == "next"
+
+
+def test_next_with_everything_met_comes_again_but_never_what_was_blocked(ranker):
+    everything = np.arange(6)
+    page = ranker.next_after("v0", "ann", [], everything, 10, np.array([1, 4]))
+    assert sorted(page.rows) == [2, 3, 5]
+    assert ranker.next_after("v0", "ann", [], everything, 10, everything).rows == []
+    assert ranker.next_after("v0", "ann", [], everything, 10, everything[1:]).rows == [
+        0
+    ]  # nothing else may play
+    ranker.blocked = np.array([2, 3])
+    assert sorted(ranker.next_after("v0", "ann", [], everything, 10, [1, 4]).rows) == [5]
+    assert sorted(ranker.next_after("v3", "ann", [], everything, 10, [0, 1, 4, 5]).rows) == []
+
+
+def test_next_of_an_unknown_video_is_an_error(ranker):
+    with pytest.raises(UnknownVideoError):
+        ranker.next_after("nope", "ann", [], np.empty(0, np.int64), 5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    out=st.sets(st.integers(0, 5)), limit=st.integers(1, 4), user=st.sampled_from(["ann", "bob", "stranger"])
+)
+def test_the_rest_pages_through_exactly_what_is_left(one_ranker, out, limit, user):
     rows, offset = [], 0
-    while page := ranker.feed(user, limit, offset, [f"v{i}" for i in recent]).rows:
+    while page := one_ranker.rest("svd", user, np.array(sorted(out), np.int64), limit, offset).rows:
         assert len(page) <= limit
         rows += page
         offset += limit
-    assert sorted(rows) == sorted(set(ALL) - seen - recent)
-    assert len(rows) == len(set(rows))
+    assert sorted(rows) == sorted(set(ALL) - out)
