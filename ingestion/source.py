@@ -1,9 +1,10 @@
 """What every source of demo data offers: users, videos and events, checked before anything is written."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Sources that give the same rows whenever asked, so that removing their rows loses nothing.
 RECREATABLE = frozenset({"simulator", "kuairand"})
@@ -27,15 +28,15 @@ class Source(Protocol):
         """Rows of the raw log behind `events`, repeated ones included."""
         ...
 
-    def users(self) -> pa.Table:
+    def users(self) -> "pa.Table":
         """One row per user, in the columns of `contracts.USERS`."""
         ...
 
-    def videos(self) -> pa.Table:
+    def videos(self) -> "pa.Table":
         """One row per video, in the columns of `contracts.VIDEOS`."""
         ...
 
-    def events(self) -> Iterator[pa.RecordBatch]:
+    def events(self) -> "Iterator[pa.RecordBatch]":
         """Every event, in batches of at most 100,000 rows in the columns of `contracts.EVENTS`."""
         ...
 

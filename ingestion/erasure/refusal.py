@@ -7,16 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import text
 
+from ingestion.erasure.redaction import REASON as REASON
+from ingestion.erasure.redaction import REDACTED as REDACTED
 from stack.erased_users import ErasedUsers
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
-
-REASON = "erased user"
-REDACTED = '{"redacted": "erased user"}'
-"""What is kept of a refused event: that there was one."""
 
 
 def erased_users(connection: "Connection") -> ErasedUsers:

@@ -110,3 +110,19 @@ ENGINE = ReplacingMergeTree(created_at)
 PARTITION BY toYYYYMM(decided_at)
 ORDER BY (decided_at, request_id)
 TTL toDateTime(decided_at) + INTERVAL 180 DAY;
+
+-- What the endpoint shipped, a row a segment: planned (1) before its events are stored, done (2) once the ledger counts
+-- them. A segment that is sent again, whenever its sender was killed, is counted as it was planned.
+CREATE TABLE IF NOT EXISTS shipped_segments (
+    segment_id String,
+    batch_id UUID COMMENT 'the row of the ledger that counts it',
+    sent UInt64,
+    stored UInt64,
+    duplicate UInt64,
+    quarantined UInt64,
+    state UInt8,
+    planned_at DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree(state)
+ORDER BY segment_id
+TTL toDateTime(planned_at) + INTERVAL 90 DAY;
