@@ -14,12 +14,16 @@ const about = { champion: null, bundle: null, links: null };
 const feed = new Feed({ failed, answered });
 const compare = new Compare(failed);
 let view = "feed";
+let again; // the next try, while the endpoint only starts
 
 /** Say what went wrong; ask for a token where that is it; try again where the endpoint only starts. */
 function failed(error) {
   say(byId("problem"), error.message);
   if (error.status === 401 || error.status === 403) askForToken();
-  if (error.status === 503 && !feed.items.length) setTimeout(begin, (error.retryAfter ?? 0) * 1000 || AGAIN_MS);
+  if (error.status === 503 && !feed.items.length) {
+    clearTimeout(again);
+    again = setTimeout(begin, (error.retryAfter ?? 0) * 1000 || AGAIN_MS);
+  }
   if (!(error instanceof api.Problem)) throw error;
 }
 
