@@ -7,6 +7,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from serving.api.common import responses
 from serving.api.experiments_schemas import ExperimentsAnswer, ExperimentsRequest
+from serving.api.lists import refused
 from serving.api.state import State
 from serving.experiments.declaration import Experiment
 from serving.problems import problem
@@ -19,12 +20,14 @@ def add(app: FastAPI, state: State) -> None:
         "/api/v1/recs/experiments",
         tags=["experiments"],
         summary="Experiments, and what a user gets",
-        responses=responses(ExperimentsAnswer, 422),
+        responses=responses(ExperimentsAnswer, 401, 403, 422, 429),
     )
     async def experiments(request: Request, asked: Annotated[ExperimentsRequest, Query()]) -> Response:
         """Every declared A/B test with its variants; `running` says which users are in now. Asking counts as no
         exposure: only lists do."""
         request_id = request.state.request_id
+        if asked.user_id is not None and (no := refused(state, request, asked.user_id)) is not None:
+            return no
         held = state.experiments
         if held is None:
             return problem(503, "experiments are not available", request_id)

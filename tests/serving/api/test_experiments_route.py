@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from serving.api import experiments
 from serving.api.app import create_app
 from serving.api.experiments_schemas import ExperimentsAnswer
 from serving.api.state import State
@@ -86,6 +88,32 @@ def test_bad_input_is_named(client: TestClient, path: Path, query: str) -> None:
     response = client.get(ROUTE + query)
     assert response.status_code == 422
     Problem.model_validate(response.json())
+
+
+def test_what_another_user_gets_is_nobodys_business(client: TestClient, state: State, path: Path) -> None:
+    class Gate:
+        """Stands for the security, which has tests of its own."""
+
+        def may_act_for(self, request: object, user_id: str) -> bool:
+            return user_id == "ann"
+
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"not asked for: {name}")
+
+    state.security = Gate()  # type: ignore[assignment]
+    client = TestClient(_unguarded(state), raise_server_exceptions=False)
+    assert client.get(ROUTE).status_code == 200
+    assert client.get(ROUTE, params={"user_id": "ann"}).status_code == 200
+    response = client.get(ROUTE, params={"user_id": "bob"})
+    assert response.status_code == 403
+    Problem.model_validate(response.json())
+
+
+def _unguarded(state: State) -> Gateway:
+    """The route alone: the guard in front of all routes would ask the security for more."""
+    app = FastAPI()
+    experiments.add(app, state)
+    return Gateway(app, state.metrics)
 
 
 def test_without_the_part_the_route_says_so(client: TestClient) -> None:
