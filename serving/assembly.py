@@ -13,6 +13,7 @@ from serving.feed_cache import FeedCache
 from serving.live import LiveBundle
 from serving.peertube.videos import Videos
 from serving.pipeline.scorer import Scorer
+from serving.runtime_metrics import RuntimeMetrics
 from serving.security.gate import Security
 from stack.settings import Settings
 
@@ -60,6 +61,9 @@ async def assemble(settings: Settings, state: State) -> Parts:
     )
     state.context.start()
     parts.on_close("session context", state.context.close)
+    runtime = RuntimeMetrics(state.metrics.registry, lambda: _bundle_made_at(state))
+    runtime.start()
+    parts.on_close("runtime metrics", runtime.close)
     state.live = LiveBundle(settings, state.metrics)
     state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
     _forget_lists_when_outdated(state.live, state.cache)
@@ -84,6 +88,10 @@ def _forget_lists_when_outdated(live: LiveBundle, cache: FeedCache) -> None:
 
     live.on_blocked(forget)
     live.on_swap(forget)
+
+
+def _bundle_made_at(state: State) -> float | None:
+    return state.serving.record.created_at.timestamp() if state.serving else None
 
 
 def _in_bundle(state: State, video_id: str) -> bool | None:

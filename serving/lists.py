@@ -61,6 +61,8 @@ async def list_for(state: "State", serving: Serving, ask: Ask) -> bytes:
     made, cached = await _made(state, serving, ask, user_id, assignment)
     page = made.page
     _count(state, page, cached)
+    variants = {} if assignment.forced else assignment.variants
+    state.metrics.outcomes.shown(ask.request_id, variants, len(page.rows))
     about: dict[str, Any] = {"user_id": ask.user_id}
     if ask.explain:
         about["lineage"] = lineage_of(serving, page.kind)
@@ -90,6 +92,7 @@ async def next_for(
     )
     page = replace(page, degraded=context.missing)
     _count(state, page, cached=False)
+    state.metrics.outcomes.shown(request_id, {}, len(page.rows))
     if state.decisions is not None and known_as != NOBODY:
         state.decisions.record(_decision(serving, ask, page, NO_EXPERIMENT, False, started))
     return list_answer(

@@ -3,6 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from serving.outcome_metrics import OutcomeMetrics
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
@@ -65,6 +67,7 @@ class Metrics:
             buckets=_STEP_SECONDS,
             registry=registry,
         )
+        self.outcomes = OutcomeMetrics(registry)
         self._steps: dict[str, Histogram] = {}
         ProcessCollector(registry=registry)
 

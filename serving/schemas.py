@@ -41,7 +41,15 @@ class FeedRequest(Paged):
     experiment_id: ExperimentId | None = None
 
 
+class FeedBody(FeedRequest):
+    """The same as JSON, where types count: no "10" and no `true` for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
 class InferenceRequest(Paged):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     user_id: UserId
 
 

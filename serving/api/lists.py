@@ -61,7 +61,7 @@ def add(app: FastAPI, state: State) -> None:
         return await personal(state, request, feed_ask(request, asked))
 
     @app.post(FEED, tags=["recommendations"], summary="Feed of a user", responses=described)
-    async def feed_by_post(request: Request, asked: schemas.FeedRequest) -> Response:
+    async def feed_by_post(request: Request, asked: schemas.FeedBody) -> Response:
         """The same as GET."""
         return await personal(state, request, feed_ask(request, asked))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import bentoml
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from serving import schemas
@@ -44,8 +45,9 @@ def add(app: FastAPI, state: State) -> None:
         }
         return Response(orjson.dumps(content), media_type="application/json")
 
-    @app.get("/metrics", tags=["operations"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["operations"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
+        """In Prometheus' text format."""
         return Response(state.metrics.render(), media_type=CONTENT_TYPE)
 
     @app.get("/docs", include_in_schema=False)

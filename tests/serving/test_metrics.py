@@ -1,0 +1,115 @@
+"""What Prometheus reads: steps, outcomes, the runtime; and no alert or dashboard that asks for what nobody exports."""
+
+import asyncio
+import gc
+import math
+import time
+import timeit
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving.metrics import Metrics
+from serving.outcome_metrics import OutcomeMetrics
+from serving.runtime_metrics import RuntimeMetrics
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+def test_a_step_is_observed_under_its_name():
+    metrics = Metrics()
+    for seconds in (0.0002, 0.003):
+        metrics.observe_step("blend", seconds)
+    registry = metrics.registry
+    assert value(registry, "reelgraph_step_seconds_count", step="blend") == 2
+    assert value(registry, "reelgraph_step_seconds_sum", step="blend") == pytest.approx(0.0032)
+    assert value(registry, "reelgraph_step_seconds_bucket", step="blend", le="0.00025") == 1
+    assert value(registry, "reelgraph_step_seconds_count", step="filter") is None
+
+
+def test_observing_a_step_costs_microseconds():
+    metrics = Metrics()
+    took = min(timeit.repeat(lambda: metrics.observe_step("blend", 0.001), number=10_000, repeat=5)) / 10_000
+    assert took < 20e-6  # 1 us; a busy machine has its day
+
+
+def test_impressions_and_what_became_of_them_are_counted_by_variant():
+    registry = CollectorRegistry()
+    outcomes = OutcomeMetrics(registry)
+    outcomes.shown("r1", {"blend": "svd", "page": "a"}, 20)
+    outcomes.shown("r2", {"blend": "control"}, 10)
+    outcomes.shown("r3", {}, 5)
+    outcomes.happened("like", "r1", 1.5)
+    outcomes.happened("like", "r2", 1.5)
+    outcomes.happened("like", "r2", 1.5)
+    outcomes.happened("like", "r3", 1.5)
+    outcomes.happened("view_start", "", -3.0)
+    shown = {
+        (e, v): value(registry, "reelgraph_impressions_total", experiment=e, variant=v)
+        for e, v in (("blend", "svd"), ("page", "a"), ("blend", "control"), ("", ""))
+    }
+    assert shown == {("blend", "svd"): 20, ("page", "a"): 20, ("blend", "control"): 10, ("", ""): 5}
+    liked = {
+        (e, v): value(registry, "reelgraph_outcomes_total", experiment=e, variant=v, type="like")
+        for e, v in (("blend", "svd"), ("page", "a"), ("blend", "control"), ("", ""))
+    }
+    assert liked == {("blend", "svd"): 1, ("page", "a"): 1, ("blend", "control"): 2, ("", ""): None}
+    assert value(registry, "reelgraph_events_accepted_total", type="like") == 4
+    assert value(registry, "reelgraph_events_accepted_total", type="view_start") == 1
+    assert (
+        value(registry, "reelgraph_event_delay_seconds_sum") == 6.0
+    )  # a clock that runs ahead counts as no delay
+
+
+def test_only_so_many_answers_are_remembered():
+    registry = CollectorRegistry()
+    outcomes = OutcomeMetrics(registry, remembered=2)
+    for number in range(3):
+        outcomes.shown(f"r{number}", {"blend": "svd"}, 1)
+    for number in range(3):
+        outcomes.happened("like", f"r{number}", 0)
+    assert value(registry, "reelgraph_outcomes_total", experiment="blend", variant="svd", type="like") == 2
+
+
+def test_the_lag_of_the_event_loop_is_what_blocks_it():
+    registry = CollectorRegistry()
+
+    async def run() -> None:
+        runtime = RuntimeMetrics(registry, lambda: None)
+        runtime.start()
+        await asyncio.sleep(0.05)
+        time.sleep(0.4)
+        await asyncio.sleep(0.05)
+        await runtime.close()
+
+    asyncio.run(run())
+    assert value(registry, "reelgraph_event_loop_lag_seconds_sum") > 0.2
+    assert value(registry, "reelgraph_event_loop_lag_seconds_bucket", le="0.1") == 0
+
+
+def test_collections_are_timed_while_it_runs_and_not_afterwards():
+    registry = CollectorRegistry()
+
+    async def run() -> float | None:
+        runtime = RuntimeMetrics(registry, lambda: None)
+        runtime.start()
+        gc.collect()
+        await runtime.close()
+        counted = value(registry, "reelgraph_gc_seconds_count", generation="2")
+        gc.collect()
+        return counted
+
+    assert asyncio.run(run()) == value(registry, "reelgraph_gc_seconds_count", generation="2") == 1
+
+
+def test_the_age_of_the_bundle_is_that_of_the_one_in_service():
+    registry = CollectorRegistry()
+    made: list[float | None] = [None]
+    RuntimeMetrics(registry, lambda: made[0])
+    age = value(registry, "reelgraph_bundle_age_seconds")
+    assert age is not None
+    assert math.isnan(age)
+    made[0] = time.time() - 100
+    assert value(registry, "reelgraph_bundle_age_seconds") == pytest.approx(100, abs=5)
