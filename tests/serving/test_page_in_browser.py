@@ -1,8 +1,11 @@
 """The demo page as a person meets it: a real endpoint, a real bundle, headless Chromium. Screenshots are kept."""
 
+import re
+import time
 from collections.abc import Iterator
 
 import httpx
+import jwt
 import pytest
 from redis import Redis
 from selenium.webdriver.common.keys import Keys
@@ -114,7 +117,7 @@ def test_the_status_says_what_answered(page, world):
     page.wait(lambda: "two-tower v4" in page.text('[data-fact="champion"] dd'), "the champion")
     assert page.text('[data-fact="bundle"] dd') == bundle[:8]
     assert page.text('[data-fact="answered by"] dd') == "two-tower v4"
-    assert page.text('[data-fact="took"] dd').split()[1].startswith("ms")
+    assert re.fullmatch(r"\d+ ms, (fresh|cached)", page.text('[data-fact="took"] dd'))
     assert page.text('[data-fact="state"] dd') == "whole"
 
 
@@ -320,7 +323,7 @@ def test_a_picture_that_does_not_load_is_not_missed(page):
 
 def test_the_keyboard_is_enough(page, world):
     """From the address bar on: skip to the feed, like the first video, open why and come back."""
-    first, second = cards(page)[:2]
+    first = cards(page)[0]
     page.press(Keys.TAB, Keys.ENTER)
     focused = "return document.activeElement.closest('.card')?.dataset.video + ' ' + document.activeElement.dataset.act"
     for _ in range(3):
@@ -342,7 +345,6 @@ def test_the_keyboard_is_enough(page, world):
     page.wait(
         lambda: page.run("return document.activeElement.dataset.ask") == "why", "the focus where it was"
     )
-    assert second
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -400,10 +402,6 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def _token(settings: Settings, user: str) -> str:
-    import time
-
-    import jwt
-
     claims = {"sub": user, "aud": settings.jwt_audience, "exp": time.time() + 600, "roles": ["client"]}
     assert settings.jwt_secret
     return jwt.encode(claims, settings.jwt_secret.get_secret_value(), "HS256")
@@ -411,7 +409,7 @@ def _token(settings: Settings, user: str) -> str:
 
 def test_a_closed_endpoint_is_opened_by_a_token_that_only_this_tab_keeps(closed, window, tmp_path):
     window.look(color_scheme="light")
-    window.open(f"{closed.endpoint_url}/#user=viewer-00")
+    window.open(closed.endpoint_url)
     window.wait(lambda: window.one("#token").is_displayed(), "the question for a token")
     assert "token" in window.text("label[for=token]")
     window.one("#token").send_keys(_token(closed, "viewer-00"), Keys.ENTER)
@@ -421,6 +419,8 @@ def test_a_closed_endpoint_is_opened_by_a_token_that_only_this_tab_keeps(closed,
     bento.publish(closed, shelve(closed, tmp_path / "bundle"))
     window.wait(lambda: len(cards(window)) == PAGE, "the feed, without another press")
     assert not window.one("#problem").is_displayed()
+    assert not window.one("#token").is_displayed()
+    assert window.text("#feed-title") == "Feed of viewer-00"  # whom the token is for
     assert window.text('[data-fact="state"] dd') == "degraded"
     assert window.text("#degraded").startswith("Degraded: ")
     window.shot("degraded")

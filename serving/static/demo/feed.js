@@ -132,7 +132,7 @@ export function showStatus(answer, champion) {
     ["Answered by", modelWords(answer.model)],
     ["List", sourceWords(answer.source)],
     ["Experiment", variants.join(", ") || "none"],
-    ["Took", `${answer.tookMs.toFixed(0)} ms${answer.cached ? ", cached" : ""}`],
+    ["Took", `${answer.tookMs.toFixed(0)} ms, ${answer.cached ? "cached" : "fresh"}`],
     ["State", answer.degraded ? "degraded" : "whole"],
   ];
   byId("status").replaceChildren(...facts.map(([name, value]) =>

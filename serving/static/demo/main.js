@@ -33,6 +33,8 @@ function askForToken() {
 }
 
 function answered(answer) {
+  if (byId("token-form").contains(document.activeElement)) byId("views").focus({ preventScroll: true });
+  byId("token-form").hidden = true;
   showStatus(answer, about.champion);
   if (answer.bundle !== about.bundle) learn(answer);
 }
@@ -65,10 +67,10 @@ function look(at) {
   if (at === "compare" && feed.user) compare.show(feed.user);
 }
 
-/** The first look: the viewer of the address, else the first sample. Both questions are asked at once. */
+/** The first look: the viewer of the address or of the token, else the first sample. Both questions are asked at once. */
 async function begin() {
   say(byId("problem"), null);
-  const named = new URLSearchParams(location.hash.slice(1)).get("user");
+  const named = new URLSearchParams(location.hash.slice(1)).get("user") ?? api.subject();
   const first = named && choose(named);
   try {
     const { users, links } = await api.samples();
