@@ -5,6 +5,7 @@ two cores with what it measures.
 """
 
 import asyncio
+import signal
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ class Load:
 
 
 async def fire(load: Load, requests: Sequence[bytes]) -> Samples:
-    """Send `requests` in turn, again from the first when they are used up."""
+    """Send `requests` in turn, again from the first when they are used up. SIGTERM ends the load early: what was due
+    by then is all there is."""
     return await _Run(load, requests).go()
 
 
@@ -56,7 +58,8 @@ class _Run:
         self.idle: deque[_Connection] = deque()
         self.waiting: deque[int] = deque()
         self._stamps: dict[bytes, int] = {}
-        self._left = n
+        self._last = n
+        self._answered = 0
         self._next = 0
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -68,6 +71,7 @@ class _Run:
         start = time.monotonic() + 0.05
         self.samples.due[:] = start + np.arange(self.load.count) / self.load.rate
         self._due = self.samples.due.tolist()
+        self._loop.add_signal_handler(signal.SIGTERM, self._end_now)
         self._tick()
         sweeper = asyncio.create_task(self._sweep(connections))
         await self._done
@@ -76,11 +80,19 @@ class _Run:
         self.samples.stamps = [stamp.decode() for stamp in self._stamps]
         for connection in connections:
             connection.close()
-        return self.samples
+        return self.samples.head(self._last)
+
+    def _end_now(self) -> None:
+        self._last = self._next
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        if self._answered == self._last and not self._done.done():
+            self._done.set_result(None)
 
     def _tick(self) -> None:
         now = time.monotonic()
-        due, last = self._due, self.load.count
+        due, last = self._due, self._last
         while self._next < last and due[self._next] <= now:
             if self.idle:
                 self.idle.popleft().send(self._next, now)
@@ -113,9 +125,8 @@ class _Run:
         samples.status[request] = status
         samples.flags[request] = flags
         samples.stamp[request] = self._stamps.setdefault(stamp, len(self._stamps))
-        self._left -= 1
-        if not self._left and not self._done.done():
-            self._done.set_result(None)
+        self._answered += 1
+        self._look_for_the_end()
 
     def judge(self, head: bytes, body: bytes) -> tuple[int, bytes]:
         """Flags of an answer, and what it says it was made with (`bundle` and `model`)."""

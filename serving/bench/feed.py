@@ -32,7 +32,7 @@ def measure(quick: bool) -> list[Result]:
     with endpoint_over(bench_settings("feed", feed_cache_s=0.0), folder) as servers:
         asked = feeds(users)
         steady = at_rate(servers.settings, asked, RATE, seconds)
-        uncached = _search(servers.settings, asked, search_s)
+        uncached = search(servers.settings, asked, search_s)
         result.details["log"] = servers.log("endpoint")[-2000:]
     with peer_over(
         folder / "models" / "two-tower", BUILD / "peer.log", {"OPENBLAS_NUM_THREADS": "1"}
@@ -43,7 +43,7 @@ def measure(quick: bool) -> list[Result]:
     with endpoint_over(bench_settings("feed"), folder) as servers:
         few = feeds(users[:FEW_USERS])
         at_rate(servers.settings, few, RATE, WARM_S)
-        cached = _search(servers.settings, few, search_s, first=500.0)
+        cached = search(servers.settings, few, search_s, first=500.0)
     secured = _with_tokens(folder, users, seconds)
 
     result.details |= {
@@ -79,7 +79,7 @@ def _load(port: int, rate: float, seconds: float) -> Load:
     return Load(LOOPBACK, port, rate, seconds)
 
 
-def _search(settings: Settings, requests: Sequence[bytes], seconds: float, first: float = 150.0) -> Search:
+def search(settings: Settings, requests: Sequence[bytes], seconds: float, first: float = 150.0) -> Search:
     """A rate that the server just failed leaves nothing behind: the next begins when it is quiet."""
 
     def ask(rate: float) -> Samples:

@@ -48,6 +48,10 @@ class RunningLoad:
             raise ClientFailedError(said.decode(errors="replace")[-2000:])
         return Samples.load(self._folder / _SAMPLES)
 
+    def end(self) -> None:
+        """Send nothing more; `samples` then has what was sent."""
+        self._process.terminate()
+
     def stop(self) -> None:
         if not self.is_over:
             self._process.kill()

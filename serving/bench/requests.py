@@ -39,7 +39,7 @@ def sample(user_ids: Ids, count: int, seed: int = 0) -> list[str]:
 
 def feeds(users: Iterable[str], **query: object) -> list[bytes]:
     """One feed a user."""
-    return [get(FEED, user_id=user, **query) for user in users]
+    return [get(f"{FEED}?{urlencode({'user_id': user, **query})}") for user in users]
 
 
 def events(users: Sequence[str], video_ids: Ids, seed: int = 0) -> list[bytes]:

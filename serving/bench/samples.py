@@ -1,6 +1,6 @@
 """What a load saw: a row a request, and the figures that follow from the rows."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,14 +33,15 @@ class Samples:
 
     @classmethod
     def empty(cls, n: int) -> Self:
-        times = (np.full(n, np.nan) for _ in range(3))
-        return cls(*times, np.zeros(n, np.int16), np.zeros(n, np.uint8), np.zeros(n, np.int32))
+        due, sent, done = np.full((3, n), np.nan)
+        return cls(due, sent, done, np.zeros(n, np.int16), np.zeros(n, np.uint8), np.zeros(n, np.int32))
 
     def __len__(self) -> int:
         return len(self.due)
 
     def save(self, path: Path) -> None:
-        np.savez(path, **{item.name: np.asarray(getattr(self, item.name)) for item in fields(self)})
+        arrays: dict[str, Any] = {item.name: np.asarray(getattr(self, item.name)) for item in fields(self)}
+        np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -50,8 +51,12 @@ class Samples:
         columns["client_cpu_s"] = float(columns["client_cpu_s"])
         return cls(**columns)
 
+    def head(self, n: int) -> "Samples":
+        """The first n."""
+        return replace(self.where(np.arange(len(self)) < n), client_cpu_s=self.client_cpu_s)
+
     def where(self, chosen: NDArray[np.bool_]) -> "Samples":
-        """Only these requests."""
+        """Only these requests; what they cost the client is not known."""
         columns = {
             name: getattr(self, name)[chosen] for name in ("due", "sent", "done", "status", "flags", "stamp")
         }

@@ -85,7 +85,9 @@ class Servers:
 
     def kill(self, name: str) -> None:
         """SIGKILL, and whatever it had started goes too, as the supervisor would see to."""
-        self._processes.pop(name).kill()
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
         sweep(lambda: owned(self.settings.home, name), 0)
 
     @property
