@@ -21,7 +21,7 @@ TARGET_RECALL = 0.97
 """Of the true 100 best, measured on users of the model: above the promised .95, for the users that were not asked."""
 CALIBRATION_USERS = 200
 AT = 100
-_PROBES = (4, 8, 16, 32, 64, 128, 256, 512)
+_PROBES = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _TRAINING_POINTS_PER_LIST = 40
 INDEX_FILE, ABOUT_FILE = "index.faiss", "index.json"
 
@@ -83,7 +83,7 @@ def build(model: FactorModel, *, seed: int = 0, target: float = TARGET_RECALL) -
     n_users = len(model.user_ids)
     if not n_users or not len(vectors):
         return None
-    lists = int(2 ** np.round(np.log2(4 * np.sqrt(len(vectors)))))
+    lists = int(2 ** np.round(np.log2(2 * np.sqrt(len(vectors)))))
     quantizer = faiss.IndexFlatIP(vectors.shape[1])
     index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.niter = seed + 1, 10
