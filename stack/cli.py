@@ -12,6 +12,7 @@ from rich.console import Console
 from stack import control
 from stack.console import progress, size, status_notes, status_table
 from stack.fingerprint import outdated
+from stack.log_lines import readable
 from stack.processes import StillRunningError
 from stack.run_files import HomeNotOursError
 from stack.service import UnknownServiceError
@@ -84,7 +85,7 @@ def bring_up(settings: Settings, console: Console, names: Sequence[str] = ()) ->
 def _explain(settings: Settings, error: control.StartFailedError) -> NoReturn:
     """The line, then the end of the log of what failed."""
     log = settings.logs_dir / f"{error.service or 'supervisor'}.log"
-    tail = [f"    {line}" for line in control.log_tail(log, _TAIL_LINES)]
+    tail = [f"    {part}" for line in control.log_tail(log, _TAIL_LINES) for part in readable(line)]
     give_up("\n".join([str(error), f"the end of {log}:", *tail]), FAILED)
 
 
@@ -136,7 +137,7 @@ def logs(
     offsets = {name: path.stat().st_size for name, path in chosen.items()}
     for name, path in chosen.items():
         for line in control.log_tail(path, lines):
-            typer.echo(_labelled(name, line, alone=bool(service)))
+            _show(name, line, alone=bool(service))
     while follow:
         try:
             time.sleep(_FOLLOW_S)
@@ -145,11 +146,12 @@ def logs(
         for name, path in chosen.items():
             text, offsets[name] = _since(path, offsets[name])
             for line in text.splitlines():
-                typer.echo(_labelled(name, line, alone=bool(service)))
+                _show(name, line, alone=bool(service))
 
 
-def _labelled(name: str, line: str, *, alone: bool) -> str:
-    return line if alone else f"{name:<18} | {line}"
+def _show(name: str, line: str, *, alone: bool) -> None:
+    for part in readable(line):
+        typer.echo(part if alone else f"{name:<18} | {part}")
 
 
 def _since(path: Path, offset: int) -> tuple[str, int]:
