@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving import bundle
-from serving.catalogue import Catalogue, stream_url
+from serving.catalogue import NO_CREATOR, Catalogue, stream_url
 from serving.errors import BundleInputError, BundleMissingError, CorruptBundleError, IncompatibleBundleError
 from serving.watched import Watched
 
 from .conftest import tiny_model, tiny_pack, tiny_videos
+from .pipeline.made import model_of, names, popularity_of
 
 
 def test_a_loaded_bundle_holds_what_was_packed(packed):
@@ -33,7 +34,7 @@ def test_a_loaded_bundle_holds_what_was_packed(packed):
 def test_the_record_says_how_the_bundle_was_made(packed):
     record = bundle.read_record(packed("a"))
 
-    assert record.schema_version == 1
+    assert record.schema_version == 2
     assert record.champion == "svd"
     assert {k: (m.version, m.run_id, m.metrics) for k, m in record.models.items()} == {
         "svd": (1, "run-svd", {"ndcg": 0.5}),
@@ -131,8 +132,67 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 def test_a_bundle_of_another_format_is_incompatible(packed):
     folder = packed("a")
-    rewrite(folder, schema_version=2)
-    with pytest.raises(IncompatibleBundleError, match="schema_version 2, this code reads 1"):
+    rewrite(folder, schema_version=3)
+    with pytest.raises(IncompatibleBundleError, match="schema_version 3, this code reads 1 and 2"):
+        bundle.load(folder)
+
+
+def test_a_bundle_of_before_there_were_creators_is_still_read(packed):
+    folder = packed("a")
+    with np.load(folder / "catalogue.npz") as arrays:
+        old = {name: arrays[name] for name in arrays.files if name != "creators"}
+    np.savez(folder / "catalogue.npz", **old)
+    files = json.loads((folder / "bundle.json").read_text())["files"]
+    files["catalogue.npz"] = bundle._checksum(folder / "catalogue.npz").model_dump()
+    rewrite(folder, schema_version=1, files=files)
+    loaded = bundle.load(folder)
+    assert loaded.catalogue.creators.tolist() == [NO_CREATOR] * 6
+    assert loaded.indexes == {}
+
+
+def test_creators_and_categories_are_codes_of_sorted_names(packed):
+    catalogue = bundle.load(packed("a")).catalogue
+    assert catalogue.creators.tolist() == [0, 1, 0, 1, 0, 1]
+    assert catalogue.categories.tolist() == [1, 1, 0, 0, -1, -1]
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A bundle of 64 videos, which counts as large here."""
+    monkeypatch.setattr("serving.pipeline.ann.FROM_VIDEOS", 64)
+    monkeypatch.setattr("serving.pipeline.ann.AT", 2)
+    ids = names(64)
+    around = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    positions = {video: (np.cos(angle), np.sin(angle)) for video, angle in zip(ids, around, strict=True)}
+    models = {"svd": model_of("svd", {"ann": (1.0, 0.0)}, positions), "popularity": popularity_of(ids)}
+    for kind, model in models.items():
+        model.save(tmp_path / f"large-{kind}")
+    videos = tiny_videos().take([0] * 64).set_column(0, "video_id", pa.array(ids))
+    packed = {kind: bundle.ModelToPack(tmp_path / f"large-{kind}") for kind in models}
+    return pack_with(tmp_path, models=packed, videos=videos), tmp_path / "out"
+
+
+def test_a_large_catalogue_is_packed_with_an_index_of_every_model_with_factors(large):
+    record, folder = large
+    assert {path.parent.name for path in folder.glob("indexes/*/index.faiss")} == {
+        "svd"
+    }  # trending is a list
+    assert {"indexes/svd/index.faiss", "indexes/svd/index.json"} <= set(record.files)
+    loaded = bundle.load(folder)
+    columns, values = loaded.indexes["svd"].search(np.array([np.cos(0.02), np.sin(0.02)], np.float32), 2)
+    assert columns.tolist() == [0, 1]
+    np.testing.assert_allclose(values, [np.cos(0.02), np.cos(2 * np.pi / 64 - 0.02)], atol=1e-6)
+
+
+def test_a_damaged_index_is_named(large):
+    record, folder = large
+    (folder / "indexes" / "svd" / "index.faiss").write_bytes(b"no index")
+    with pytest.raises(CorruptBundleError, match=r"indexes/svd/index\.faiss is damaged"):
+        bundle.load(folder)
+    files = {name: file.model_dump() for name, file in record.files.items()}
+    files["indexes/svd/index.faiss"] = bundle._checksum(folder / "indexes/svd/index.faiss").model_dump()
+    rewrite(folder, files=files)
+    with pytest.raises(CorruptBundleError, match=r"index\.faiss"):
         bundle.load(folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving import bento
 from serving.errors import BundleMissingError, CorruptBundleError, SmokeTestError
-from serving.live import LiveBundle, smoke_test
+from serving.live import LiveBundle
 from serving.metrics import Metrics
 
 from .conftest import wait_for
@@ -119,7 +119,7 @@ def test_a_pointer_to_nothing_of_ours_is_refused(home, live, content):
 
 
 def test_a_bundle_that_answers_nonsense_is_refused(home, live, shelved, monkeypatch):
-    def fail(ranker):
+    def fail(pipeline, recorded):
         raise SmokeTestError("the feed of user 'ann' is empty")
 
     bento.publish(home, shelved("a"))
@@ -165,39 +165,6 @@ def test_the_watcher_outlives_what_it_meets(home, live, shelved, monkeypatch, ca
     finally:
         live.stop()
     assert "not now" in caplog.text
-
-
-class Strange:
-    """A ranker whose answers are changed on the way."""
-
-    def __init__(self, ranker, **changes):
-        self._ranker, self._changes = ranker, changes
-
-    def __getattr__(self, name):
-        return getattr(self._ranker, name)
-
-    def feed(self, user, limit):
-        from dataclasses import replace
-
-        return replace(self._ranker.feed(user, limit), **self._changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rows": [], "scores": []}, "is empty"),
-        ({"rows": [0]}, "holds a watched video"),
-        ({"rows": [1, 1]}, "a video comes twice"),
-        ({"scores": [float("nan")]}, "a score is not finite"),
-        ({"degraded": ("the svd model failed",)}, "is degraded: the svd model failed"),
-    ],
-)
-def test_the_smoke_test_says_what_is_not_sane(home, live, shelved, changes, message):
-    bento.publish(home, shelved("a"))
-    live.check()
-    smoke_test(live.current.ranker)
-    with pytest.raises(SmokeTestError, match=message):
-        smoke_test(Strange(live.current.ranker, **changes))
 
 
 def test_only_a_sound_stored_bundle_can_be_published(home, shelved):

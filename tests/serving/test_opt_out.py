@@ -9,6 +9,7 @@ from serving.api.state import State
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from serving.opt_out import OptOut
+from serving.session import SessionContext
 from stack.erased_users import (
     ErasedUsers,
     OptOutFileError,
@@ -27,7 +28,7 @@ def erased(*users: str) -> ErasedUsers:
     return ErasedUsers(KEY, frozenset(pseudonym(KEY, user) for user in users))
 
 
-class Recent:
+class Context:
     """Stands for Redis; notes whom it was asked about."""
 
     available = True
@@ -37,14 +38,14 @@ class Recent:
 
     async def of(self, user_id):
         self.asked.append(user_id)
-        return ["v3"]
+        return SessionContext(recent=("v3",))
 
 
 @pytest.fixture
 def state(home, shelved):
     state = State()
     state.live = LiveBundle(home, state.metrics)
-    state.recent = Recent()
+    state.context = Context()
     bento.publish(home, shelved("a", watched={"ann": ["v0"], "bob": ["v5"]}))
     state.live.check()
     return state
@@ -64,13 +65,13 @@ def seen(client, user, path=FEED):
 @pytest.mark.parametrize("path", [FEED, SVD, DL])
 def test_an_erased_user_is_answered_like_an_unknown_one(client, state, home, path):
     assert seen(client, "ann", path)[0] == "personal"
-    state.recent.asked.clear()
+    state.context.asked.clear()
     write_opt_out(home, erased("ann"))
     state.live.check()
 
     # No factors, no history (v0 comes back), nothing of Redis (v3 comes back).
     assert seen(client, "ann", path) == ("trending", False, ["v0", "v1", "v2", "v3", "v4", "v5"])
-    assert state.recent.asked == []
+    assert state.context.asked == []
     assert client.get(FEED, params={"user_id": "ann"}).json()["user_id"] == "ann"
 
 
@@ -80,7 +81,7 @@ def test_everybody_else_is_answered_as_before(client, state, home):
     state.live.check()
     assert seen(client, "bob") == before
     assert before[0] == "personal"
-    assert "bob" in state.recent.asked
+    assert "bob" in state.context.asked
 
 
 def test_another_bundle_that_knows_the_user_changes_nothing(client, state, home, shelved):
