@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 SRM_LEVEL = 0.001
-"""Low, because a true mismatch is a fault of the plumbing and soon becomes obvious, while false alarms cost trust."""
+"""Low, because a true mismatch is a fault of the plumbing and soon becomes obvious, while false alarms cost trust. The
+test is of one look: of sound experiments that are looked at hourly for a month, about 2% are flagged at some moment."""
 MIN_EXPECTED = 5.0
 """Below so many users due to a variant the chi-square distribution says nothing."""
 

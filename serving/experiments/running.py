@@ -37,6 +37,14 @@ class ExperimentMetrics:
             ["experiment", "variant"],
             registry=registry,
         )
+        self._children: dict[tuple[str, str], Counter] = {}
+
+    def count(self, experiment: str, variant: str) -> None:
+        """One answer in that variant, in half a microsecond."""
+        child = self._children.get((experiment, variant))
+        if child is None:
+            child = self._children[experiment, variant] = self.assignments.labels(experiment, variant)
+        child.inc()
 
 
 class Experiments:
@@ -80,7 +88,7 @@ class Experiments:
             return NO_EXPERIMENT
         assignment = assign(self._active, user_id)
         for experiment, variant in assignment.variants.items():
-            self._metrics.assignments.labels(experiment, variant).inc()
+            self._metrics.count(experiment, variant)
         return assignment
 
     def would_get(self, user_id: str) -> Assignment:

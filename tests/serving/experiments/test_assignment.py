@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2_contingency, chisquare
+from scipy.stats import chi2_contingency, chisquare, kstest
 
 from serving.experiments.assignment import NO_EXPERIMENT, Assignment, Splits, assign
 from serving.experiments.errors import UnknownExperimentError
@@ -65,6 +65,17 @@ def test_users_are_uniform_also_within_a_decile() -> None:
     counts = Counter(found["e"] for found in variants(plain("e", *[0.05] * 20)))
     assert chisquare(list(counts.values())).pvalue > 0.01
     assert len(counts) == 20
+
+
+def test_over_many_experiments_the_split_is_as_even_as_chance() -> None:
+    """Were the hash less than random, too few or too many of 300 salts would look odd."""
+    p_values = []
+    for salt in range(300):
+        counts = Counter(
+            found["e"] for found in variants(plain("e", 0.5, 0.5, salt=f"s{salt}"), users=USERS[:2_000])
+        )
+        p_values.append(chisquare([counts["v0"], counts["v1"]]).pvalue)
+    assert kstest(p_values, "uniform").pvalue > 0.01
 
 
 def test_experiments_are_independent_of_each_other() -> None:
