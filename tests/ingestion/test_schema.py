@@ -227,7 +227,15 @@ def test_migrations_go_down_and_up_again(stores: Settings) -> None:
         downgrade(connection, "base")
         assert query(stores, tables) == [("alembic_version",)]
         upgrade(connection)
-    names = ["alembic_version", "erased_users", "erasure_key", "loaded_sources", "users", "videos"]
+    names = [
+        "alembic_version",
+        "erased_users",
+        "erasure_key",
+        "loaded_sources",
+        "users",
+        "video_uploads",
+        "videos",
+    ]
     assert query(stores, tables) == [(name,) for name in names]
 
 
@@ -240,7 +248,7 @@ def test_a_schema_of_a_newer_release_is_refused_clearly(stores: Settings) -> Non
             bootstrap(stores, collection=COLLECTION)
     finally:
         with connect(stores) as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
             connection.commit()
 
 
