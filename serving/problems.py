@@ -7,6 +7,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from serving.schemas import Problem
 
@@ -74,7 +75,10 @@ def install(app: FastAPI) -> None:
         detail = (
             f"{request.method} {request.url.path}" if error.status_code in (404, 405) else str(error.detail)
         )
-        return problem(error.status_code, _printable(detail), request.state.request_id, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(app, request)
+        return problem(error.status_code, _printable(detail), request.state.request_id, headers=headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
@@ -89,6 +93,15 @@ def install(app: FastAPI) -> None:
         return content
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """Of all routes of this path: Starlette names the methods of the first one alone."""
+    methods: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 def _schemas() -> dict[str, Any]:

@@ -3,14 +3,23 @@ they are assembled from ready-made JSON (a test holds every answer against its s
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 20.0 is as whole as 20."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 # Printable: a NUL or a line break in an id is never meant, and would be cut off or split further down.
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 UserId = Annotated[Id, Field(description="id of the viewer", examples=["0"])]
 VideoId = Annotated[Id, Field(description="id of a video", examples=["1042"])]
-Limit = Annotated[int, Field(ge=1, le=100, description="how many items")]
-Offset = Annotated[int, Field(ge=0, le=100_000, description="how many items of the list to skip")]
+# The bounds first: they are described only where they follow the type.
+Limit = Annotated[int, Field(ge=1, le=100, description="how many items"), BeforeValidator(_whole)]
+Offset = Annotated[
+    int, Field(ge=0, le=100_000, description="how many items of the list to skip"), BeforeValidator(_whole)
+]
 
 
 Explain = Annotated[
