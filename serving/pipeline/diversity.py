@@ -18,7 +18,7 @@ def diversified(
         (1 - strength) * score - strength * likeness to what was placed before
 
     (Carbonell and Goldstein 1998), likeness being a half for the same category and a half for the same creator, each
-    halved and more with every place between. Unknown categories and creators (negative codes) are like nothing.
+    0.7 times as much with every place between. Unknown categories and creators (negative codes) are like nothing.
     Candidates come in any order; equal ones: the first. A longer page begins with the shorter one's places.
     """
     n = min(places, len(scores))

@@ -139,8 +139,9 @@ class FeedPipeline:
         return page
 
     def beyond(self, plan: Plan, gathered: Gathered, limit: int, offset: int) -> Page:
-        """Places behind the head: the model's plain order without the head's videos. Slow: for the scorer's thread."""
-        out = np.concatenate([plan.asked.met, gathered.rows])
+        """Places behind the head: the model's plain order without the head's videos, nor those that exploration may have
+        put there. Slow: for the scorer's thread."""
+        out = np.concatenate([plan.asked.met, gathered.rows, self._pool(plan, gathered)])
         return self.ranker.rest(gathered.kind, plan.user_id, out, limit, offset - len(gathered.rows))
 
     # --- one after the other, for tests and for trying a bundle ------------------------------------------------
@@ -238,8 +239,8 @@ class FeedPipeline:
         origins = [gathered.sources[i] for i in gathered.origins[order].tolist()]
         propensities = [1.0] * len(rows)
         source = _source(gathered, origins)
-        if config.exploration and self.newcomers:
-            pool = self.newcomers.pool(plan.user_id, plan.asked.met, gathered.rows)
+        pool = self._pool(plan, gathered)
+        if len(pool):
             placed = explore(
                 pool, offset, len(rows), share=config.exploration, every=config.explore_every,
                 places_in_all=CANDIDATES, request_id=request_id,
@@ -252,6 +253,12 @@ class FeedPipeline:
             rows, values, gathered.kind, source, offset, gathered.degraded,
             origins, propensities,
         )  # fmt: skip
+
+    def _pool(self, plan: Plan, gathered: Gathered) -> Rows:
+        """What exploration may draw."""
+        if not plan.config.exploration or not self.newcomers:
+            return np.empty(0, np.int64)
+        return self.newcomers.pool(plan.user_id, plan.asked.met, gathered.rows)
 
 
 def joined(page: Page, rest: Page) -> Page:
