@@ -15,13 +15,24 @@ log = logging.getLogger(__name__)
 BACK_OFF_S = (0.2, 10.0)
 
 
+def message(origin: str, user_id: str) -> str:
+    """What is published: the process that knows already, and who acted."""
+    return f"{origin} {user_id}"
+
+
 class ActedListener:
-    """A task that calls `on_acted(user_id)` for each message, and `on_gap()` when it may have missed some."""
+    """A task that calls `on_acted(user_id)` for each message of another process than `origin`, and `on_gap()` when it
+    may have missed some."""
 
     def __init__(
-        self, redis: Redis, on_acted: Callable[[str], None], on_gap: Callable[[], None] | None = None
+        self,
+        redis: Redis,
+        origin: str,
+        on_acted: Callable[[str], None],
+        on_gap: Callable[[], None] | None = None,
     ) -> None:
         self._redis = redis
+        self._origin = origin
         self._on_acted = on_acted
         self._on_gap = on_gap
         self._task: asyncio.Task[None] | None = None
@@ -59,7 +70,11 @@ class ActedListener:
             attempt = min(attempt + 1, 10)
 
     def _heard(self, data: object) -> None:
+        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data)
+        origin, _, user_id = text.partition(" ")
+        if origin == self._origin:
+            return
         try:
-            self._on_acted(data.decode() if isinstance(data, bytes) else str(data))
+            self._on_acted(user_id)
         except Exception:  # whatever a callback meets, the next message must be heard
             log.exception("a message on %s could not be followed", CHANNEL)

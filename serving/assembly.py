@@ -8,11 +8,13 @@ from serving import tracing
 from serving.api.state import State
 from serving.context import ContextStore
 from serving.decisions.log import DecisionLog
+from serving.events.intake import EventIntake
 from serving.experiments.running import Experiments
 from serving.feed_cache import FeedCache
 from serving.live import LiveBundle
 from serving.peertube.videos import Videos
 from serving.pipeline.scorer import Scorer
+from serving.registry_reader import RegistryReader
 from serving.runtime_metrics import RuntimeMetrics
 from serving.security.gate import Security
 from stack.settings import Settings
@@ -70,9 +72,14 @@ async def assemble(settings: Settings, state: State) -> Parts:
     state.live.start()
     state.decisions.start()
     parts.on_close("bundle watcher", _stopped(state.live.stop))
+    state.events = EventIntake(settings, state)
+    state.events.start()
+    parts.on_close("events", state.events.close)
     state.experiments = Experiments(settings.experiments_file, state.metrics.registry)
     state.experiments.start()
     parts.on_close("experiments", state.experiments.close)
+    state.registry = RegistryReader(settings, state.metrics)
+    parts.on_close("registry", state.registry.close)
     state.videos = Videos.of(settings, state.metrics, lambda video_id: _in_bundle(state, video_id))
     if state.videos:
         parts.on_close("videos", state.videos.close)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
+from secrets import token_hex
 from typing import Any
 
 import orjson
@@ -11,11 +12,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from serving.acted import ActedListener
+from serving.acted import ActedListener, message
 from serving.breaker import OPEN_S, Breaker, DependencyError
 from serving.context_scripts import READ, SESSION_TTL_S, WRITE, keys
 from serving.metrics import Metrics
-from serving.recent_items import RecentItems as RecentItems
 from serving.session import NOTHING, SessionContext
 from serving.session_change import Act, SessionChange, changes
 from serving.session_memory import SessionMemory, pairs
@@ -62,7 +62,8 @@ class ContextStore:
         self._breaker = Breaker("session context", metrics, budget_s=budget_s, open_s=open_s)
         self._memory = SessionMemory(SESSION_TTL_S)
         self._on_acted = on_acted
-        self._listener = ActedListener(self._redis, on_acted, on_gap) if on_acted else None
+        self._origin = token_hex(6)
+        self._listener = ActedListener(self._redis, self._origin, on_acted, on_gap) if on_acted else None
         metrics.redis_up.set(1)
 
     def start(self) -> None:
@@ -136,7 +137,7 @@ class ContextStore:
 
     async def _write(self, some: Sequence[SessionChange]) -> None:
         if len(some) == 1:
-            await self._script(WRITE, keys(some[0].user_id), _arguments(some[0]))
+            await self._script(WRITE, keys(some[0].user_id), self._arguments(some[0]))
             return
         try:
             await self._write_all(some, by_name=True)
@@ -148,7 +149,7 @@ class ContextStore:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for change in some:
                 names = keys(change.user_id)
-                pipeline.execute_command(command, script, len(names), *names, *_arguments(change))
+                pipeline.execute_command(command, script, len(names), *names, *self._arguments(change))
             await pipeline.execute()
 
     async def _script(self, script: str, names: list[str], arguments: Sequence[bytes | str] = ()) -> Any:
@@ -158,7 +159,12 @@ class ContextStore:
         except NoScriptError:
             return await self._redis.execute_command("EVAL", script, len(names), *names, *arguments)
 
-
-def _arguments(change: SessionChange) -> tuple[bytes, str]:
-    fields = (change.recent, change.categories, str(change.last_active_ms), change.signals, change.reported)
-    return orjson.dumps(fields), change.user_id
+    def _arguments(self, change: SessionChange) -> tuple[bytes, str]:
+        fields = (
+            change.recent,
+            change.categories,
+            str(change.last_active_ms),
+            change.signals,
+            change.reported,
+        )
+        return orjson.dumps(fields), message(self._origin, change.user_id)

@@ -14,7 +14,7 @@ BLOCKED_TTL_S: Final = 30 * 24 * 3600
 BLOCKED: Final = 1000
 CHANNEL: Final = "reelgraph:acted"
 
-NAMES: Final = ("recent_items", "recent_categories", "last_active", "signals", "blocked")
+NAMES: Final = ("recent_items", "recent_categories", "last_active", "signals", "blocked", "feeds")
 
 
 def keys(user_id: str) -> list[str]:
@@ -30,7 +30,8 @@ return cjson.encode({{
 }})
 """
 
-# ARGV: the change as JSON [recent, categories, last_active_ms as text, signals, reported], and the user's id.
+# ARGV: the change as JSON [recent, categories, last_active_ms as text, signals, reported], and the message that tells
+# the replicas who acted. The lists kept of the user go in the same step: none made before outlives the act.
 WRITE: Final = f"""
 local change = cjson.decode(ARGV[1])
 for i = #change[1], 1, -1 do
@@ -58,6 +59,7 @@ if #change[5] > 0 and redis.call('SCARD', KEYS[5]) < {BLOCKED} then
     end
     redis.call('EXPIRE', KEYS[5], {BLOCKED_TTL_S})
 end
+redis.call('DEL', KEYS[6])
 redis.call('PUBLISH', '{CHANNEL}', ARGV[2])
 return 1
 """

@@ -235,8 +235,8 @@ def test_a_lost_subscription_comes_back_and_says_that_there_was_a_gap(redis):
             client.client_kill_filter(_type="pubsub")
         await asyncio.to_thread(wait_for, lambda: gaps == [None], "a new subscription", 10)
         with Redis.from_url(redis.redis_url) as client:
-            client.publish("reelgraph:acted", "ann")
-        await asyncio.to_thread(wait_for, lambda: heard == ["ann"], "the message", 10)
+            client.publish("reelgraph:acted", "another ann b")
+        await asyncio.to_thread(wait_for, lambda: heard == ["ann b"], "the message", 10)
 
     using(redis.redis_url, work, on_acted=heard.append, on_gap=lambda: gaps.append(None))
 
