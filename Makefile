@@ -13,9 +13,9 @@ INSTALLED := .venv/.installed
 export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The endpoint lets nobody in without a key. For a first look on a laptop, where it listens on loopback only, these two
-# open it, and it says so at start. `.env` or the environment decide otherwise: REELGRAPH_DEVELOPMENT=false.
-ifeq ($(shell grep -Eis '^[[:space:]]*(export[[:space:]]+)?REELGRAPH_DEVELOPMENT[[:space:]]*=' .env),)
+# The endpoint lets nobody in without a key. For a first look on a laptop these two open it, and it says so at start.
+# Not where `.env` or the environment say REELGRAPH_DEVELOPMENT=false, or let it listen beyond loopback.
+ifeq ($(REELGRAPH_BIND_HOST)$(shell grep -Eis '^ *(export +)?REELGRAPH_(DEVELOPMENT|BIND_HOST) *=' .env),)
 demo up: export REELGRAPH_DEVELOPMENT ?= true
 endif
 
