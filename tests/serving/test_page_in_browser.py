@@ -11,6 +11,8 @@ from redis import Redis
 from selenium.webdriver.common.keys import Keys
 
 from serving import bento
+from serving.acted import message
+from serving.context_scripts import CHANNEL
 from stack.settings import Settings
 
 from .browser import Browser, browser, missing
@@ -57,8 +59,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(world: Settings, window: Browser) -> Iterator[Browser]:
     """The page with the first sample's feed; nobody has done anything yet. Afterwards: a quiet console, and no
     question to anybody but the endpoint."""
-    with Redis.from_url(world.redis_url) as client:
-        client.flushdb()
+    forget(world, "viewer-00")
     window.look(color_scheme="light", reduced_motion="no-preference")
     window.errors(), window.hosts()
     window.open(world.endpoint_url)
@@ -66,6 +67,19 @@ def page(world: Settings, window: Browser) -> Iterator[Browser]:
     yield window
     assert [error for error in window.errors() if BROKEN not in error] == []
     assert window.hosts() == {f"127.0.0.1:{world.endpoint_port}"}
+
+
+def forget(world: Settings, user: str) -> None:
+    """Clear the session, and have the endpoint drop the lists it made in it."""
+    with Redis.from_url(world.redis_url) as client:
+        client.flushdb()
+        client.publish(CHANNEL, message("another process", user))
+    asked = {"user_id": user, "limit": 1}
+    wait_for(
+        lambda: httpx.get(world.endpoint_url + FEED, params=asked).json()["items"][0]["video_id"] == HOSTILE,
+        "the list of somebody who has done nothing yet",
+        timeout=10,
+    )
 
 
 def cards(page: Browser) -> list[str]:
