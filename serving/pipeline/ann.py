@@ -60,12 +60,15 @@ class VectorIndex:
 
     @classmethod
     def load(cls, folder: Path) -> "VectorIndex | None":
-        """The saved index, None if there is none. Raises `OSError`, `ValueError`, `KeyError` for a broken one."""
+        """The saved index, None if there is none. Raises `OSError`, `ValueError` for a broken one."""
         if not (folder / ABOUT_FILE).is_file():
             return None
         import faiss
 
-        record = IndexRecord(**json.loads((folder / ABOUT_FILE).read_text("utf-8")))
+        try:
+            record = IndexRecord(**json.loads((folder / ABOUT_FILE).read_text("utf-8")))
+        except TypeError as error:
+            raise ValueError(f"{ABOUT_FILE}: {error}") from error
         try:
             index = faiss.read_index(str(folder / INDEX_FILE))
         except RuntimeError as error:
@@ -83,7 +86,7 @@ def build(model: FactorModel, *, seed: int = 0, target: float = TARGET_RECALL) -
     n_users = len(model.user_ids)
     if not n_users or not len(vectors):
         return None
-    lists = int(2 ** np.round(np.log2(2 * np.sqrt(len(vectors)))))
+    lists = min(int(2 ** np.round(np.log2(2 * np.sqrt(len(vectors))))), len(vectors))
     quantizer = faiss.IndexFlatIP(vectors.shape[1])
     index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.niter = seed + 1, 10

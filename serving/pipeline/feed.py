@@ -139,8 +139,8 @@ class FeedPipeline:
         return page
 
     def beyond(self, plan: Plan, gathered: Gathered, limit: int, offset: int) -> Page:
-        """Places behind the head: the model's plain order without the head's videos, nor those that exploration may have
-        put there. Slow: for the scorer's thread."""
+        """Places behind the head: the model's plain order without the head's videos, nor those that exploration may
+        have put there. Slow: for the scorer's thread."""
         out = np.concatenate([plan.asked.met, gathered.rows, self._pool(plan, gathered)])
         return self.ranker.rest(gathered.kind, plan.user_id, out, limit, offset - len(gathered.rows))
 

@@ -105,6 +105,7 @@ def _best(query: Query, scores: Vector, k: int) -> Candidates:
     if not np.isfinite(scores).all():
         raise ScoringFailed(f"the {space.kind} model gives scores that are not finite")
     scores[space.columns_of(query.met)] = -np.inf
+    scores[space.gone] = -np.inf
     columns, values = top_k(scores[None, :], k)
     kept = columns[0] != NO_CANDIDATE
     return _candidates(query, columns[0][kept], values[0][kept])
@@ -114,13 +115,15 @@ def _by_index(query: Query, k: int) -> Candidates | None:
     """None where the lists that were searched hold too few that were not met: then all are scored."""
     space = query.space
     assert space.index is not None
-    met = space.columns_of(query.met)
-    wanted = min(k + len(met), _SEARCH_AT_MOST)
+    met = np.unique(space.columns_of(query.met))
+    here = len(space.rows) - len(space.gone)
+    wanted = min((k + len(met)) * len(space.rows) // max(1, here), _SEARCH_AT_MOST)
     columns, values = space.index.search(query.vector, wanted)
-    if len(met):
-        fresh = np.isin(columns, met, invert=True)
-        columns, values = columns[fresh], values[fresh]
-    if len(columns) < min(k, len(space.rows) - len(met)):
+    kept = np.isin(columns, met, invert=True)
+    if len(space.gone):
+        kept &= space.rows[columns] != MISSING
+    columns, values = columns[kept], values[kept]
+    if len(columns) < min(k, here - len(met)):
         return None
     return _candidates(query, columns[:k], values[:k])
 
@@ -128,7 +131,4 @@ def _by_index(query: Query, k: int) -> Candidates | None:
 def _candidates(query: Query, columns: NDArray[np.int64], values: Vector) -> Candidates:
     space = query.space
     rows = columns if space.same else space.rows[columns]
-    if not space.same:
-        there = rows != MISSING  # a video that left the catalogue is no candidate
-        rows, values = rows[there], values[there]
     return Candidates(space.kind, rows, values, PERSONAL if query.known else SESSION)

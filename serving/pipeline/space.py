@@ -23,7 +23,8 @@ _LEAST_LENGTH = np.float32(1e-12)
 class Space:
     """`rows` (m,): the catalogue row of each of the model's videos, `MISSING` for one that is not in the catalogue;
     `columns` (catalogue size,): the other way round. `same`: the two orders are one. `index`: how to search without
-    scoring all, None where scoring all is as quick. `lengths` (m,): of the videos' vectors, if it has them."""
+    scoring all, None where scoring all is as quick. `lengths` (m,): of the videos' vectors, if it has them. `gone`: the
+    model's columns of videos that left the catalogue."""
 
     kind: str
     model: Recommender
@@ -32,6 +33,7 @@ class Space:
     same: bool
     index: VectorIndex | None = None
     lengths: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    gone: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def of(
@@ -44,7 +46,8 @@ class Space:
         same = len(rows) == len(columns) and bool((rows == np.arange(len(rows))).all())
         vectors = model.video_factors if isinstance(model, FactorModel) else np.empty((0, 1))
         lengths = np.linalg.norm(vectors, axis=1)
-        return cls(kind, model, rows, columns, same, index, lengths.astype(np.float32))
+        gone = np.flatnonzero(~known)
+        return cls(kind, model, rows, columns, same, index, lengths.astype(np.float32), gone)
 
     @property
     def factors(self) -> FactorModel | None:
