@@ -17,6 +17,7 @@ from serving.api.app import create_app
 from serving.api.state import State
 from serving.assembly import Parts, assemble
 from serving.gateway import Gateway
+from serving.long_requests import allow_long_requests
 from serving.tracing import Traced
 from stack.settings import get_settings, telemetry_off
 
@@ -30,6 +31,7 @@ WORKER_ENVIRONMENT = {**telemetry_off(), "OPENBLAS_NUM_THREADS": "1"}
 
 # A second series beside every counter and bucket, which nobody reads.
 disable_created_metrics()
+allow_long_requests()
 
 state = State()
 app = Traced(Gateway(create_app(state), state.metrics))

@@ -8,7 +8,8 @@ import dagster as dg
 from dagster import MetadataValue
 from dagster_dbt import DbtCliResource, dbt_assets
 
-from data_quality.training_set import MIN_WATCH_TIME_RATIO, export_training_set
+from data_quality.training_rows import data_clock
+from data_quality.training_set import export_training_set
 from data_quality.windows import iso_ms
 from orchestration.code_versions import code_version
 from orchestration.dbt import RETRY, ReelgraphTranslator, build, dbt_manifest
@@ -16,7 +17,8 @@ from orchestration.metadata import markdown_table
 from orchestration.pools import MODELS
 from orchestration.records import TrainingSet
 from orchestration.resources import Stores
-from stack.settings import Settings, load_settings
+from orchestration.training_window import OP, TrainingWindowConfig, training_variables
+from stack.settings import load_settings
 
 SELECTOR = "training_models"
 
@@ -27,7 +29,7 @@ def training_tables() -> dg.Definitions:
     models = dbt_assets(
         manifest=dbt_manifest(load_settings()),
         selector=SELECTOR,
-        name=SELECTOR,
+        name=OP,
         dagster_dbt_translator=ReelgraphTranslator(),
         # Not the warehouse's: a run holds its pools to its end, and the sessions must not wait for the models.
         pool=MODELS,
@@ -40,10 +42,14 @@ def training_tables() -> dg.Definitions:
 
 
 def build_training_models(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, stores: Stores
+    context: dg.AssetExecutionContext, config: TrainingWindowConfig, dbt: DbtCliResource, stores: Stores
 ) -> Iterator[object]:
     wait_for_rebuilds(stores)
-    yield from build(context, dbt, stores, training_variables(stores.settings))
+    clock = None
+    if config.is_set:
+        with stores.clickhouse() as client:
+            clock = data_clock(client)
+    yield from build(context, dbt, stores, training_variables(stores.settings, config, clock))
 
 
 def wait_for_rebuilds(stores: Stores, seconds: float = 60.0) -> None:
@@ -55,14 +61,6 @@ def wait_for_rebuilds(stores: Stores, seconds: float = 60.0) -> None:
     with stores.clickhouse() as client:
         while journal_rows(client, *TAKEN) and time.monotonic() < deadline:
             time.sleep(0.5)
-
-
-def training_variables(settings: Settings) -> dict[str, object]:
-    """The dbt variables of a training set: its window and its filter (contract R4)."""
-    return {
-        "training_window_days": settings.training_window_days,
-        "training_min_watch_time_ratio": MIN_WATCH_TIME_RATIO,
-    }
 
 
 @dg.asset(

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from serving import problems
-from serving.api import events, experiments, lists, models, operations, page, videos
+from serving.api import events, experiments, lists, models, operations, page, training, videos
 from serving.api.state import State
 from serving.security.description import describe_security
 from serving.security.guard import Guard
@@ -36,7 +36,7 @@ def create_app(state: State) -> FastAPI:
     app.guarded = state
     problems.install(app)
     # Experiments and models before lists, which take /recs/{user_id}.
-    for subject in (events, experiments, models, lists, operations, page, videos):
+    for subject in (events, experiments, models, training, lists, operations, page, videos):
         subject.add(app, state)
     describe_security(app)
     return app

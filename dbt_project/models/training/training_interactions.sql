@@ -39,6 +39,9 @@ final as (
     from interactions
     where
         started_at >= (select clock.as_of from clock) - interval {{ var('training_window_days', 90) }} day
+        {%- if var('training_start', none) is not none %}
+        and started_at >= toDateTime64('{{ var("training_start") }}', 3, 'UTC')
+        {%- endif %}
         and started_at < (select clock.as_of from clock)
         -- A session still running at as_of would bring in watch time from after it.
         and ended_at <= (select clock.as_of from clock)
