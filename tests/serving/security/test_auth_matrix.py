@@ -1,5 +1,6 @@
 """Every route x every caller x every defect of a token, against a statement of who may what that is made here."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -11,11 +12,12 @@ from starlette.routing import Mount, Route
 
 from serving.api.app import create_app
 from serving.api.state import State
+from serving.events.intake import EventIntake
 from serving.gateway import Gateway
 from serving.security.api_keys import create_key, keys_file
 from serving.security.gate import Security
 from serving.security.principal import Role
-from stack.settings import Settings
+from tests.conftest import settings_at
 from tests.serving.security.issuer import ISSUER, Defects, claims_of, public_pem, rs256, write
 
 EVENT = {"user_id": "ann", "video_id": "v1", "event_type": "like"}
@@ -104,10 +106,10 @@ class Endpoint:
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     home = tmp_path_factory.mktemp("matrix")
     key = write(home / "jwt.pem", public_pem())
-    settings = Settings(_env_file=None, home=home, jwt_public_key_file=key, jwt_issuer=ISSUER)  # type: ignore[call-arg]
+    settings = settings_at(home, development=False, jwt_public_key_file=key, jwt_issuer=ISSUER)
     callers: dict[str, dict[str, str]] = {"nobody": {}}
     for name, user, roles in [
         ("ann", "ann", ("client",)),
@@ -124,7 +126,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
     state.security = Security(settings, state.metrics)
     state.security.keys.refresh()
     state.settings = settings
-    return Endpoint(Gateway(create_app(state), state.metrics), callers, count(1))
+    state.events = EventIntake(settings, state)  # whether an event is one's own is seen when it is taken
+    state.events.start()
+    yield Endpoint(Gateway(create_app(state), state.metrics), callers, count(1))
+    asyncio.run(state.events.close())
 
 
 def test_the_matrix_has_every_route_of_the_app() -> None:
