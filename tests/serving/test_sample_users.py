@@ -50,6 +50,19 @@ def test_nobody_with_a_history_leaves_the_newcomer(loaded):
     ]
 
 
+def test_of_many_users_evenly_spaced_ones_are_looked_at(monkeypatch):
+    monkeypatch.setattr("serving.sample_users.MOST_LOOKED_AT", 10)
+    counts = np.arange(1, 26)
+    watched = Watched(
+        user_ids=np.array([f"u{i:02d}" for i in range(25)]),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        rows=np.concatenate([np.arange(n, dtype=np.int32) for n in counts]),
+    )
+    catalogue = SimpleNamespace(categories=np.full(30, -1, np.int32))
+    *known, _ = sample_users(SimpleNamespace(watched=watched, catalogue=catalogue, models={}))
+    assert sorted(user.user_id for user in known) == [f"u{i:02d}" for i in range(0, 25, 3)]
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=300))
 def test_kinds_are_in_order_bounded_and_distinct(counts):
     watched = Watched(
