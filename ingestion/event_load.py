@@ -96,7 +96,7 @@ def _report(
         stored=row.stored if row else 0,
         duplicate=row.duplicate if row else 0,
         quarantined=row.quarantined if row else 0,
-        table_rows=number(client, "SELECT count() FROM playback_events"),
+        table_rows=ledger.rows_of_sources(client),
         seconds=time.monotonic() - started,
         skipped=skipped,
         replaced=replaced,

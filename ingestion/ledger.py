@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.clickhouse import number
 from ingestion.errors import ForeignDataError, LedgerImbalanceError
+from ingestion.segment_book import SOURCE as ENDPOINT
 from ingestion.source import RECREATABLE
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ def read(client: "Client") -> list[LedgerRow]:
         for name in ("started_at", "finished_at"):
             row[name] = row[name].replace(tzinfo=UTC)
     return [LedgerRow(**row) for row in rows]
+
+
+def rows_of_sources(client: "Client") -> int:
+    """Rows of `playback_events` that loads brought: what a demo compares, whatever people do at the endpoint meanwhile.
+    Exact in a turn of one's own ("load of playback_events")."""
+    tracked = f"SELECT sum(stored) FROM ingestion_ledger FINAL WHERE source = '{ENDPOINT}'"  # noqa: S608
+    return number(client, f"SELECT toInt64(count()) - toInt64(({tracked})) FROM playback_events")  # noqa: S608
 
 
 def forget_unfinished(client: "Client", source: str, *, keep: uuid.UUID) -> None:

@@ -10,7 +10,10 @@ from rich.table import Table
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion import ledger
 from ingestion.catalogue_load import OF_SOURCES
+from ingestion.errors import IngestionError
+from ingestion.postgres_schema import locked
 from orchestration.records import KINDS
 from serving.registry import RegistryError
 from serving.security.api_keys import ApiKeysFileError
@@ -19,10 +22,11 @@ from stack.clients import clickhouse_client, postgres_engine
 from stack.settings import Settings
 
 CATALOGUE = ("users", "videos")
-WAREHOUSE = ("playback_events", "watch_sessions", "user_features", "video_features", "interactions")
+EVENTS, TURN = "playback_events", "load of playback_events"
+WAREHOUSE = (EVENTS, "watch_sessions", "user_features", "video_features", "interactions")
 # What a store may answer, or not, while the summary asks.
 STORE_ERRORS = (
-    *(httpx.HTTPError, ClickHouseError, SQLAlchemyError, RegistryError, OSError),
+    *(httpx.HTTPError, ClickHouseError, SQLAlchemyError, IngestionError, RegistryError, OSError),
     *(ApiKeysFileError, KeyNotTakenError),
 )
 METRICS = ("ndcg_at_10", "recall_at_20", "precision_at_10")
@@ -47,7 +51,8 @@ def print_summary(
 
 
 def stored_rows(settings: Settings) -> dict[str, int | None]:
-    """Rows of every table the summary shows, uploaded videos aside; None for a table that is not there."""
+    """Rows of every table the summary shows, uploaded videos and tracked events aside; None for a table that is not
+    there."""
     rows: dict[str, int | None] = {}
     engine = postgres_engine(settings)
     try:
@@ -67,6 +72,11 @@ def stored_rows(settings: Settings) -> dict[str, int | None]:
             query = "SELECT count() FROM {t:Identifier}"
             found = client.query(query, parameters={"t": name}).result_rows if int(str(exists)) else [[None]]
             rows[name] = found[0][0]
+        if rows[EVENTS] is not None:
+            with locked(
+                settings, TURN, timeout_s=60
+            ):  # a segment of tracked events is there and counted, or neither
+                rows[EVENTS] = ledger.rows_of_sources(client)
     finally:
         client.close()
     return rows

@@ -21,10 +21,16 @@ from ingestion.clickhouse_http import ClickHouseHttp
 from ingestion.errors import ForeignDataError, StoreUnreachableError
 from ingestion.event_checks import FIELDS, fault
 from ingestion.event_stream import REFUSED_LINE, instant, quarantine_id, store_segment
+from ingestion.load import load_events
 from ingestion.segment_book import Counts
+from ingestion.simulator import Simulator
+from orchestration.demo import why_reload
+from orchestration.graphql import AssetState
+from orchestration.summary import stored_rows
 from stack.erased_users import ErasedUsers, pseudonym
 from stack.settings import Settings
 
+pytestmark = pytest.mark.stack
 NOW = 1_714_564_800_123  # 2024-05-01 12:00:00.123, a Wednesday
 IDS = UUID(int=0)
 
@@ -222,6 +228,23 @@ def test_a_demo_source_finds_its_load_complete_though_the_endpoint_has_stored_mo
     ledger.write(client, replace(load, finished_at=datetime(2024, 5, 2, tzinfo=UTC)))
     store_segment(http, segment(event(1)), "one-00000001", set())
     assert ledger.plan(client, "simulator", "abc") == ledger.Plan(skip=True)
+
+
+def test_the_demo_finds_nothing_changed_after_events_were_tracked(http, client, stores):
+    """And loads nothing, and wipes nothing, when it is told to load the same source all the same."""
+    source = Simulator(scale=0.02)
+    loaded = load_events(stores, source)
+    store_segment(http, segment(event(1), event(2)), "one-00000001", set())
+    assert stored_rows(stores)["playback_events"] == loaded.table_rows == loaded.stored
+    metadata = {"fingerprint": source.fingerprint(), "dagster/row_count": loaded.table_rows}
+    assert why_reload([AssetState("playback_events", "FRESH", metadata)], stored_rows(stores)) is None
+
+    again = load_events(stores, source)
+    assert (again.skipped, again.table_rows) == (True, loaded.table_rows)
+    assert count(client, "playback_events") == loaded.stored + 2
+
+    client.command("TRUNCATE TABLE playback_events")  # another store, to be filled
+    assert why_reload([AssetState("playback_events", "FRESH", metadata)], stored_rows(stores)) is not None
 
 
 def test_another_source_never_takes_the_place_of_events_that_people_sent(http, client, monkeypatch):

@@ -211,3 +211,15 @@ def test_the_ledger_is_held_against_the_table(stores: StoresAt) -> None:
         assert (found.passed, found.metadata["events in the table"].value) == (True, 3)
         client.command("DELETE FROM playback_events WHERE user_id = 'another'")
         assert not ledger_balances(stores).passed
+
+
+def test_tracked_events_that_a_killed_endpoint_has_not_counted_yet_are_no_imbalance(stores: StoresAt) -> None:
+    now = datetime.now(UTC)
+    load = ledger.LedgerRow(uuid.uuid4(), "endpoint", "f", now, finished_at=now + timedelta(seconds=1))
+    with stores.clickhouse() as client:
+        ledger.write(client, load)
+        client.insert("playback_events", [list(event(1).values())], list(event(1)))
+        assert not ledger_balances(stores).passed
+        planned = ["one-00000001", str(load.batch_id), 1, 1, 0, 0, 1, now]
+        client.insert("shipped_segments", [planned])
+        assert ledger_balances(stores).passed
