@@ -21,9 +21,6 @@ class OutcomeMetrics:
         self.impressions = Counter(
             "reelgraph_impressions", "Videos put into lists", ["experiment", "variant"], registry=registry
         )
-        self.events = Counter(
-            "reelgraph_events_accepted", "Events accepted, by type", ["type"], registry=registry
-        )
         self.outcomes = Counter(
             "reelgraph_outcomes",
             "Accepted events on videos of lists, by the variant that made the list",
@@ -53,7 +50,6 @@ class OutcomeMetrics:
 
     def happened(self, event_type: str, request_id: str, delay_s: float) -> None:
         """An event was accepted. `request_id`: of the list that showed the video, '' if none did."""
-        self.events.labels(event_type).inc()
         self.delay.observe(max(0.0, delay_s))
         for experiment, variant in self._variants.get(request_id, {}).items():
             self.outcomes.labels(experiment, variant, event_type).inc()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """JSON knows one kind of number: 20.0 is as whole as 20."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -16,9 +16,9 @@ Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x
 UserId = Annotated[Id, Field(description="id of the viewer", examples=["0"])]
 VideoId = Annotated[Id, Field(description="id of a video", examples=["1042"])]
 # The bounds first: they are described only where they follow the type.
-Limit = Annotated[int, Field(ge=1, le=100, description="how many items"), BeforeValidator(_whole)]
+Limit = Annotated[int, Field(ge=1, le=100, description="how many items"), BeforeValidator(whole)]
 Offset = Annotated[
-    int, Field(ge=0, le=100_000, description="how many items of the list to skip"), BeforeValidator(_whole)
+    int, Field(ge=0, le=100_000, description="how many items of the list to skip"), BeforeValidator(whole)
 ]
 
 

@@ -86,9 +86,14 @@ def headers() -> dict[str, str]:
     return found
 
 
-async def propagate(request: "httpx.Request") -> None:
-    """For httpx: `event_hooks={"request": [propagate]}`."""
+def pass_on(request: "httpx.Request") -> None:
+    """For `httpx.Client`: `event_hooks={"request": [pass_on]}`."""
     request.headers.update(headers())
+
+
+async def propagate(request: "httpx.Request") -> None:
+    """The same for `httpx.AsyncClient`."""
+    pass_on(request)
 
 
 class Traced:

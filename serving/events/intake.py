@@ -78,6 +78,8 @@ class EventIntake:
         self.metrics.seconds.observe(time.perf_counter() - started)
         for event in events:
             self.metrics.count("accepted", event.act.event_type)
+            delay_ms = event.row["created_at"] - event.row["impression_timestamp"]
+            self._state.metrics.outcomes.happened(event.act.event_type, event.row["request_id"], delay_ms / 1000)
 
     async def _durable(self, lines: Iterable[bytes]) -> None:
         try:

@@ -19,7 +19,7 @@ from data_quality.event_values import (
     EventType,
     NetworkType,
 )
-from serving.schemas import FieldError
+from serving.schemas import FieldError, whole
 
 MAX_BATCH = 1000
 MAX_AHEAD = timedelta(hours=24)
@@ -40,7 +40,7 @@ _EXAMPLE: JsonDict = {
 EventId = Annotated[
     str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f\x7f]+$", strict=True)
 ]
-Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_INT32)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=MAX_INT32), BeforeValidator(whole)]
 
 
 def _milliseconds(given: Any) -> Any:
@@ -53,7 +53,7 @@ def _milliseconds(given: Any) -> Any:
         if moment.tzinfo is None:
             raise _wrong("must name its time zone, such as Z")
         return (moment - _EPOCH) // timedelta(milliseconds=1)
-    return given
+    return whole(given)
 
 
 def _not_far_ahead(ms: int) -> int:

@@ -2,16 +2,23 @@
 
 import asyncio
 import gc
+import json
 import math
+import re
 import time
 import timeit
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
+from serving.api.app import create_app
+from serving.api.state import State
+from serving.assembly import assemble
 from serving.metrics import Metrics
 from serving.outcome_metrics import OutcomeMetrics
 from serving.runtime_metrics import RuntimeMetrics
+from stack.settings import PROJECT_ROOT, Settings
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -56,8 +63,6 @@ def test_impressions_and_what_became_of_them_are_counted_by_variant():
         for e, v in (("blend", "svd"), ("page", "a"), ("blend", "control"), ("", ""))
     }
     assert liked == {("blend", "svd"): 1, ("page", "a"): 1, ("blend", "control"): 2, ("", ""): None}
-    assert value(registry, "reelgraph_events_accepted_total", type="like") == 4
-    assert value(registry, "reelgraph_events_accepted_total", type="view_start") == 1
     assert (
         value(registry, "reelgraph_event_delay_seconds_sum") == 6.0
     )  # a clock that runs ahead counts as no delay
@@ -113,3 +118,81 @@ def test_the_age_of_the_bundle_is_that_of_the_one_in_service():
     assert math.isnan(age)
     made[0] = time.time() - 100
     assert value(registry, "reelgraph_bundle_age_seconds") == pytest.approx(100, abs=5)
+
+
+def _exported(settings: Settings) -> dict[str, set[str]]:
+    """Every series that a running endpoint can have, and the labels it has them by."""
+    state = State()
+
+    async def make() -> None:
+        await (await assemble(settings, state)).close()
+
+    asyncio.run(make())
+    found: dict[str, set[str]] = {}
+    for collector in state.metrics.registry._collector_to_names:
+        labels = {*getattr(collector, "_labelnames", ()), "job", "instance"}
+        for family in getattr(collector, "describe", collector.collect)():
+            suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
+                family.type, ("",)
+            )
+            for suffix in suffixes:
+                found[family.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
+    return found
+
+
+def _alerts() -> list[tuple[str, str]]:
+    groups = yaml.safe_load((PROJECT_ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    return [(rule["alert"], rule["expr"]) for group in groups for rule in group["rules"]]
+
+
+def _panels() -> list[tuple[str, str]]:
+    dashboard = json.loads((PROJECT_ROOT / "deploy" / "grafana" / "endpoint.json").read_text())
+    return [
+        (panel["title"], target["expr"])
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+_OF_PROMETHEUS = {"up"}
+_SELECTOR = re.compile(r"\b((?:reelgraph|process|up)\w*)\s*(?:\{([^}]*)\})?")
+
+
+def test_alerts_and_dashboard_ask_for_what_is_exported(home):
+    exported = _exported(home)
+    for name, query in [*_alerts(), *_panels()]:
+        asked = _SELECTOR.findall(query)
+        assert asked, name
+        labels_of_all: set[str] = set()
+        for metric, matchers in asked:
+            if metric in _OF_PROMETHEUS:
+                continue
+            assert metric in exported, f"{name}: nobody exports {metric}"
+            labels_of_all |= exported[metric]
+            named = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
+            assert named <= exported[metric], f"{name}: {metric} has no label {named - exported[metric]}"
+        grouped = {word.strip() for by in re.findall(r"\bby\s*\(([^)]*)\)", query) for word in by.split(",")}
+        assert grouped <= labels_of_all, f"{name}: {grouped - labels_of_all}"
+        assert query.count("(") == query.count(")"), name
+
+
+def test_the_promised_alerts_are_there():
+    assert {"InferenceErrors", "TrainingFailed", "SlowAnswers", "CacheHitsLow"} <= {
+        name for name, _ in _alerts()
+    }
+
+
+def test_a_metric_has_no_label_that_could_hold_an_id(home):
+    for name, labels in _exported(home).items():
+        assert not {"user", "user_id", "video", "video_id", "request_id", "path", "key"} & labels, name
+
+
+def test_routes_in_the_alerts_are_routes_of_the_app(home):
+    """An alert whose pattern matches no route would never fire."""
+    paths = set(create_app(State()).openapi()["paths"])
+    patterns = {p for _, query in [*_alerts(), *_panels()] for p in re.findall(r'route=~"([^"]+)"', query)}
+    assert patterns
+    for pattern in patterns:
+        assert {p for p in paths if re.fullmatch(pattern, p)} >= {
+            "/api/v1/recommendations/feed", "/api/v1/inference/recommend", "/api/v1/recs/{user_id}",
+        }  # fmt: skip
