@@ -8,6 +8,7 @@ from serving import tracing
 from serving.api.state import State
 from serving.context import ContextStore
 from serving.decisions.log import DecisionLog
+from serving.domain_events import DomainEvents, recommendations_refreshed
 from serving.events.intake import EventIntake
 from serving.experiments.running import Experiments
 from serving.feed_cache import FeedCache
@@ -17,6 +18,8 @@ from serving.pipeline.scorer import Scorer
 from serving.registry_reader import RegistryReader
 from serving.runtime_metrics import RuntimeMetrics
 from serving.security.gate import Security
+from serving.training_runs import TrainingRuns
+from serving.training_watch import TrainingWatch
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,9 +69,15 @@ async def assemble(settings: Settings, state: State) -> Parts:
     runtime = RuntimeMetrics(state.metrics.registry, lambda: _bundle_made_at(state))
     runtime.start()
     parts.on_close("runtime metrics", runtime.close)
+    training_watch = TrainingWatch(settings, state.metrics.registry)
+    training_watch.start()
+    parts.on_close("training watch", training_watch.close)
     state.live = LiveBundle(settings, state.metrics)
     state.live.opt_out.refresh()  # before decisions of an earlier process are shipped: none of the erased
     _forget_lists_when_outdated(state.live, state.cache)
+    domain_events = DomainEvents(settings.redis_url, state.metrics.registry)
+    parts.on_close("domain events", domain_events.close)
+    state.live.on_swap(lambda serving: domain_events.publish(recommendations_refreshed(serving.record)))
     state.live.start()
     state.decisions.start()
     parts.on_close("bundle watcher", _stopped(state.live.stop))
@@ -78,6 +87,8 @@ async def assemble(settings: Settings, state: State) -> Parts:
     state.experiments = Experiments(settings.experiments_file, state.metrics.registry)
     state.experiments.start()
     parts.on_close("experiments", state.experiments.close)
+    state.training = TrainingRuns(settings, state.metrics, domain_events.publish)
+    parts.on_close("trainings", state.training.close)
     state.registry = RegistryReader(settings, state.metrics)
     parts.on_close("registry", state.registry.close)
     state.videos = Videos.of(settings, state.metrics, lambda video_id: _in_bundle(state, video_id))
