@@ -17,8 +17,8 @@ _PAGE = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ANSWER = b"default-src 'none'; frame-ancestors 'none'"
-# Two years, as browsers' preload lists ask. Only over TLS: elsewhere the header means nothing.
-_HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+# Two years. Only over TLS: elsewhere the header means nothing. Not for subdomains, which are others' to decide on.
+_HSTS = (b"strict-transport-security", b"max-age=63072000")
 DEVELOPMENT = (b"x-reelgraph-development", b"true")
 NO_STORE = (b"cache-control", b"no-store")
 

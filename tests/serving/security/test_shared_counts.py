@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
+from uuid import uuid4
 
 from redis import Redis
 
 from serving.metrics import Metrics
+from serving.security.gate import Security
 from serving.security.rate_limit import RateLimiter
 from serving.security.shared_counts import MOST_AT_ONCE, SharedCounts
 from stack.settings import Settings
@@ -118,6 +120,30 @@ async def test_without_redis_each_counts_alone_and_tells_later(redis: Settings) 
         assert not await shared.exchange()
         assert not limiter.take("ann", 5).allowed
         assert limiter.touched == {"ann"}
+
+
+@in_a_loop
+async def test_two_gates_of_one_stack_share_a_limit(redis: Settings) -> None:
+    closed = redis.model_copy(update={"development": False, "rate_limit_per_minute": 10})
+    gates = [Security(closed, Metrics()) for _ in range(2)]
+    caller = f"user:{uuid4()}"
+    try:
+        for gate in gates:
+            gate.start()
+        for _ in range(9):
+            gates[0].limiter.take(caller, 10)
+        for _ in range(100):
+            gates[1].limiter.touched.add(caller)
+            if gates[1].limiter.is_over(caller, 10):
+                break
+            if not gates[1].limiter.own_slots(caller):
+                gates[1].limiter.take(caller, 10)
+            await asyncio.sleep(0.05)
+        assert gates[1].limiter.is_over(caller, 10)
+        assert sum(gates[1].limiter.own_slots(caller).values()) == 1
+    finally:
+        for gate in gates:
+            await gate.close()
 
 
 @in_a_loop
