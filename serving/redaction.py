@@ -17,6 +17,8 @@ _PATTERNS = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s\"'/?#]*@", re.IGNORECASE), rf"\1{STRUCK}@"),
     # A JSON Web Token, wherever it stands. (No pattern may begin with a repetition: a long line would cost its square.)
     (re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?"), STRUCK),
+    # An API key of ours (serving.security.api_keys): its id may be read, its secret not.
+    (re.compile(r"\b(rgk_[0-9a-f]{16}_)[\w-]+"), rf"\1{STRUCK}"),
     (re.compile(r"\b(bearer|basic|apikey)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {STRUCK}"),
     # `password=...`, `"client_secret": "..."`, `X-API-Key: ...`, `access_token='...'`.
     (

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from serving.redaction import Redaction
 from serving.security.api_keys import (
     ApiKeysFileError,
     KeyNameError,
@@ -57,6 +58,11 @@ def test_the_file_holds_no_secret_and_is_its_owners_alone(path: Path) -> None:
     revoke_key(path, "web")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in path.parent.iterdir() if each.suffix != ".lock"] == ["api_keys.json"]
+
+
+def test_a_log_line_shows_whose_key_it_was_and_no_more(path: Path) -> None:
+    key, text = create_key(path, "web", [Role.CLIENT])
+    assert Redaction()(f"met {text} there") == f"met rgk_{key.id}_*** there"
 
 
 def test_a_key_ends_when_it_expires(path: Path) -> None:
