@@ -107,9 +107,19 @@ class Guard:
                 raise Refused(503, "the endpoint cannot tell who asks", "role", {"Retry-After": "2"})
             about["principal"] = DEVELOPER
             return None
+        if security.development and self._is_foreign(scope, head):
+            # No credential stands between a page of another site, in the browser of who develops here, and us.
+            raise Refused(403, "pages of this origin may not ask", "origin")
         client = scope.get("client")
         about["principal"], verdict = security.admit(rule, head, client[0] if client else "")
         return verdict
+
+    def _is_foreign(self, scope: Scope, head: Head) -> bool:
+        """Whether a browser sends this for a page of another site, and it could change something."""
+        if head.origin is None or scope["method"] in _BODILESS or self._origins.allows(head.origin):
+            return False
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        return head.origin.partition(b"://")[2] != host
 
     async def _preflight(self, head: Head, headers: Headers, send: Send) -> None:
         origin = head.origin

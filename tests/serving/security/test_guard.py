@@ -338,6 +338,15 @@ def test_the_development_switch_opens_everything_and_says_so_in_every_answer(app
     assert "EVERYBODY MAY DO EVERYTHING" in line
 
 
+def test_an_open_endpoint_takes_nothing_from_a_page_of_another_site(app_of, home):
+    client, _ = app_of(home.model_copy(update={"cors_origins": APP_PAGE}))
+    for origin, status in [("http://testserver", 503), (APP_PAGE, 503), (EVIL, 403), ("null", 403)]:
+        headers = {"Origin": origin, "Content-Type": "application/json"}
+        assert client.post(FEED, content=b'{"user_id": "ann"}', headers=headers).status_code == status
+        assert client.get(FEED, params=ANN, headers=headers).status_code == 503
+    assert client.post(FEED, json=ANN).status_code == 503  # a program is no browser
+
+
 def test_an_open_endpoint_beyond_this_machine_is_named(app_of, home, caplog):
     _, state = app_of(home.model_copy(update={"bind_host": "0.0.0.0"}))
     state.security.start()
