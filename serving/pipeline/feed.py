@@ -5,6 +5,7 @@ plan (what to ask of which model) -> gather (candidates without what was met; sl
 model's plain order.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from serving.pipeline.retrieval import CANDIDATES, SESSION, Query, query_of
 from serving.pipeline.session import EMPTY, Session, intent_boost, repeat_penalty
 from serving.pipeline.space import Rows, Space, Vector
 from serving.ranking import PERSONAL_KINDS, Ranker
+
+log = logging.getLogger(__name__)
 
 # Whose vectors place a session, if the champion has none.
 _PLACES_SESSIONS = ("two-tower", "als", "svd", "content")
@@ -90,12 +93,14 @@ class FeedPipeline:
         """What to ask for this user now. `again`: what was met may come back (nothing else is left)."""
         config = config or PipelineConfig()
         met = self.excluded(user_id, session, again=again)
-        queries, degraded = self._queries(user_id, session, config, met)
+        degraded: list[str] = []
+        queries = self._queries(user_id, session, config, met, degraded)
+        long_of = self._others(user_id, session, config, met, degraded)
         if again:
-            degraded = (*degraded, EVERYTHING_WAS_MET)
-        long_of = self._others(user_id, session, config, met)
+            degraded.append(EVERYTHING_WAS_MET)
         stranger = bool(queries) and not queries[0].known
-        asked = Asked(queries, met, long_of, stranger or config.trending_weight > 0, degraded)
+        why = tuple(dict.fromkeys(degraded))
+        asked = Asked(queries, met, long_of, stranger or config.trending_weight > 0, why)
         return Plan(user_id, asked, session, config, self._short(session), long_of)
 
     def gather(self, plan: Plan) -> Gathered:
@@ -179,30 +184,42 @@ class FeedPipeline:
         return np.concatenate([self.blocked, now, self.bundle.watched.of(user_id).astype(np.int64)])
 
     def _queries(
-        self, user_id: str, session: Session, config: PipelineConfig, met: Rows
-    ) -> tuple[list[Query], tuple[str, ...]]:
+        self, user_id: str, session: Session, config: PipelineConfig, met: Rows, degraded: list[str]
+    ) -> list[Query]:
         wanted = self.bundle.record.champion if config.model == "champion" else config.model
         if wanted == TRENDING:
-            return [], ()
-        degraded = () if wanted in self.spaces else (f"no {wanted} model in the bundle",)
-        found = []
-        for kind in dict.fromkeys((wanted, *PERSONAL_KINDS)):
-            space = self.spaces.get(kind)
-            if space is not None and (query := query_of(space, user_id, met, session.liked)):
-                found.append(query)
+            return []
+        if wanted not in self.spaces:
+            degraded.append(f"no {wanted} model in the bundle")
+        kinds = dict.fromkeys((wanted, *PERSONAL_KINDS))
+        found = [q for kind in kinds if (q := self._query(kind, user_id, session, met, degraded))]
         # Who is known by name to any model is not a stranger: those answer first.
         found.sort(key=lambda query: not query.known)
-        return found, degraded
+        return found
 
-    def _others(self, user_id: str, session: Session, config: PipelineConfig, met: Rows) -> dict[str, Query]:
+    def _others(
+        self, user_id: str, session: Session, config: PipelineConfig, met: Rows, degraded: list[str]
+    ) -> dict[str, Query]:
         found = {}
         for kind, weight in (("svd", config.svd_weight), ("content", config.content_weight)):
-            space = self.spaces.get(kind)
-            if weight and space is not None and space.factors is not None:
-                query = query_of(space, user_id, met, session.liked)
-                if query is not None and query.long is not None:
-                    found[kind] = query
+            query = self._query(kind, user_id, session, met, degraded) if weight else None
+            if query is not None and query.long is not None:
+                found[kind] = query
         return found
+
+    def _query(
+        self, kind: str, user_id: str, session: Session, met: Rows, degraded: list[str]
+    ) -> Query | None:
+        """None if there is no such model, it knows nothing of the user, or it fails: then `degraded` says so."""
+        space = self.spaces.get(kind)
+        if space is None:
+            return None
+        try:
+            return query_of(space, user_id, met, session.liked)
+        except Exception:  # a feed must not fail with one model
+            log.exception("the %s model cannot say what somebody wants", kind)
+            degraded.append(f"the {kind} model failed")
+            return None
 
     def _short(self, session: Session) -> tuple[Space, Vector] | None:
         if self.embedding is None or not session.liked:
