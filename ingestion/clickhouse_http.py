@@ -1,6 +1,6 @@
 """ClickHouse over plain HTTP, for the endpoint: clickhouse-connect would load pandas and Arrow into it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from stack.settings import Settings
 _TIMEOUT = httpx.Timeout(60.0, connect=3.0)
 _MAX_QUERY_BYTES = 50_000_000  # lists of ids are part of a query
 # What will be said of the same rows again: they cannot be parsed, or do not fit the columns.
-_ABOUT_THE_ROWS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 376})
+_ABOUT_THE_ROWS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 376, 691})
 
 
 class RowsRefusedError(IngestionError):
@@ -22,9 +22,11 @@ class RowsRefusedError(IngestionError):
 
 
 class ClickHouseHttp:
-    """One connection, for one thread. Raises `StoreUnreachableError`, `StoreRefusedError`, `RowsRefusedError`."""
+    """One connection, for one thread. Raises `StoreUnreachableError`, `StoreRefusedError`, `RowsRefusedError`.
 
-    def __init__(self, settings: Settings) -> None:
+    `on_request` sees every request before it is sent, and may give it the trace it belongs to."""
+
+    def __init__(self, settings: Settings, on_request: Callable[[httpx.Request], None] | None = None) -> None:
         parts = clickhouse_parts(settings)
         host = f"[{parts['host']}]" if ":" in parts["host"] else parts["host"]
         self._place = f"ClickHouse at {host}:{parts['port']}"
@@ -38,6 +40,7 @@ class ClickHouseHttp:
             },
             timeout=_TIMEOUT,
             trust_env=False,  # no proxy sits between us and our store
+            event_hooks={"request": [on_request] if on_request else []},
         )
 
     def rows(self, query: str) -> list[list[Any]]:
