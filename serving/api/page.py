@@ -11,7 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from serving.api.common import not_ready, responses
-from serving.api.page_schemas import DemoUsers
+from serving.api.page_schemas import DemoUsers, DemoUsersRequest
 from serving.api.state import State
 from serving.live import Serving
 from serving.sample_users import SampleUser, sample_users
@@ -26,8 +26,6 @@ TYPES = {
 }
 # Kept, but asked about each time: modules import each other by plain names, so old and new must not mix.
 CACHE_CONTROL = "no-cache"
-
-Wanted = Annotated[int, Query(ge=1, le=50, description="how many viewers")]
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def add(app: FastAPI, state: State) -> None:
         summary="Viewers to try a feed with",
         responses=responses(DemoUsers, 422),
     )
-    async def demo_users(request: Request, limit: Wanted = 12) -> Response:
+    async def demo_users(request: Request, asked: Annotated[DemoUsersRequest, Query()]) -> Response:
         """Viewers with a long, a middling and a short history in turn, and last an id that nobody has. They are
         chosen once per bundle; those who were erased are left out."""
         serving, live = state.serving, state.live
@@ -100,7 +98,7 @@ def add(app: FastAPI, state: State) -> None:
             return not_ready(state, request.state.request_id)
         *known, newcomer = await samples.users(serving)
         present = [user for user in known if live.opt_out.known_as(user.user_id) == user.user_id]
-        chosen = [*present[: limit - 1], newcomer]
+        chosen = [*present[: asked.limit - 1], newcomer]
         settings = state.settings
         content = {
             "bundle": serving.record.bundle_id,

@@ -2,7 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DemoUsersRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(12, ge=1, le=50, description="how many viewers")
 
 
 class DemoUser(BaseModel):

@@ -48,14 +48,14 @@ def page_videos() -> pa.Table:
     )
 
 
-def page_pack(folder: Path) -> BundleRecord:
-    """A bundle in `folder`: SVD, two-tower (champion) and popularity with factors of a fixed seed."""
+def page_pack(folder: Path, version: int = 3) -> BundleRecord:
+    """A bundle in `folder`: SVD (of this version), two-tower (the next; champion) and popularity, of a fixed seed."""
     models = {}
-    for version, kind in enumerate(("svd", "two-tower", "popularity"), start=3):
+    for number, kind in enumerate(("svd", "two-tower", "popularity"), start=version):
         source = folder.parent / f"{folder.name}-{kind}"
         _model(kind).save(source)
         models[kind] = ModelToPack(
-            source, None if kind == "popularity" else version, f"run-{kind}", {"ndcg": 0.5}
+            source, None if kind == "popularity" else number, f"run-{kind}", {"ndcg": 0.5}
         )
     # The first viewer has met forty videos, the others fewer and fewer; nobody has met the hostile one.
     met = [

@@ -157,10 +157,14 @@ def test_viewers_are_chosen_once_a_bundle_and_beside_the_loop(
     assert len(threads) == 2
 
 
-@pytest.mark.parametrize("limit", ["0", "51", "many"])
-def test_a_bad_limit_is_named(client, serving, limit):
-    response = client.get(USERS, params={"limit": limit})
-    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "limit")
+@pytest.mark.parametrize(
+    "asked",
+    [{"limit": "0"}, {"limit": "51"}, {"limit": "many"}, {"limits": "1"}],
+    ids=lambda asked: str(asked),
+)
+def test_a_bad_field_is_named(client, serving, asked):
+    response = client.get(USERS, params=asked)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, *asked)
 
 
 def test_before_any_bundle_there_is_a_page_but_nobody_to_pick(client):

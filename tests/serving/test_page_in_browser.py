@@ -183,6 +183,22 @@ def test_more_goes_on_where_the_page_ended(page):
     assert len(set(cards(page))) == len(cards(page)) == 60 - 20  # all that this viewer has not met
 
 
+def test_more_of_another_bundle_starts_over(page, world, tmp_path):
+    """Its order is another: a page of it does not continue the old one."""
+    before = bento.current(world)
+    page_pack(tmp_path / "next", version=8)
+    bento.publish(world, shelve(world, tmp_path / "next"))
+    ready_url = f"{world.endpoint_url}/health/ready"
+    try:
+        wait_for(lambda: httpx.get(ready_url).json()["models"]["svd"] == 8, "the swap", timeout=20)
+        page.click("#more")
+        page.wait(lambda: page.text('[data-fact="champion"] dd') == "two-tower v9", "the new bundle's list")
+        assert len(cards(page)) == len(set(cards(page))) == PAGE
+    finally:
+        bento.publish(world, str(before))
+        wait_for(lambda: httpx.get(ready_url).json()["models"]["svd"] == 3, "the swap back", timeout=20)
+
+
 # --- acts -----------------------------------------------------------------------------------------------------
 
 

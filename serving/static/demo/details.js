@@ -45,7 +45,7 @@ export function row(item, note = `score ${number(item.score)}`) {
 
 function why(item, answer, links) {
   const explain = item.explain ?? {};
-  const parts = Object.entries(explain.parts ?? {}).filter(([, value]) => typeof value === "number");
+  const parts = Object.entries(explain.parts ?? {}).filter(([, value]) => typeof value === "number" && value !== 0);
   const most = Math.max(...parts.map(([, value]) => Math.abs(value)), Number.MIN_VALUE);
   const found = [];
   if (item.description) found.push(make("p", {}, item.description));
