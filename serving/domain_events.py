@@ -122,7 +122,7 @@ def _id(*parts: str) -> UUID:
 
 def publish_now(redis: "Redis", event: _Event) -> None:
     """Put the event into the stream and wait for it; raises `redis.exceptions.RedisError`."""
-    redis.xadd(STREAM, dict(event.fields()), maxlen=STREAM_LENGTH, approximate=True)
+    redis.xadd(STREAM, event.fields(), maxlen=STREAM_LENGTH, approximate=True)  # type: ignore[arg-type]
 
 
 class DomainEvents:
@@ -171,7 +171,7 @@ class DomainEvents:
             event = self._waiting[0]
             try:
                 async with asyncio.timeout(_BUDGET_S):
-                    fields = dict(event.fields())
+                    fields = event.fields()
                     await self._redis.xadd(STREAM, fields, maxlen=STREAM_LENGTH, approximate=True)  # type: ignore[arg-type]
             except (RedisError, OSError, TimeoutError) as error:
                 if wait == _FIRST_WAIT_S:

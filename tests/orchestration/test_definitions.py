@@ -199,6 +199,7 @@ def test_schedules_and_sensors_run_from_the_first_start(location: dict) -> None:
         "promotion_sensor",
         "sessions_every_5_minutes",
         "training_daily",
+        "training_events_sensor",
     ]
 
 
