@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from serving.metrics import Metrics
+from serving.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class Breaker:
             self._retry_at = time.monotonic() + self.open_s  # one tries, the others go on without
         caught: tuple[type[BaseException], ...] = (OSError, TimeoutError, *failures)
         try:
-            async with asyncio.timeout(self.budget_s):
-                result = await work
+            with span(self.name):
+                async with asyncio.timeout(self.budget_s):
+                    result = await work
         except caught as error:
             self.failed(error)
             raise DependencyError(f"{self.name}: {type(error).__name__}") from error

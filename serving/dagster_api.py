@@ -9,7 +9,7 @@ import httpx
 
 from serving.breaker import Breaker, DependencyError
 from serving.metrics import Metrics
-from serving.tracing import span
+from serving.tracing import propagate, span
 from stack.settings import Settings
 
 LOCATION = "reelgraph"
@@ -53,7 +53,9 @@ class DagsterApi:
     """Raises `DagsterDownError`, `DagsterRefusedError`."""
 
     def __init__(self, settings: Settings, metrics: Metrics, *, read_budget_s: float = READ_BUDGET_S) -> None:
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(LAUNCH_BUDGET_S, connect=1.0))
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(LAUNCH_BUDGET_S, connect=1.0), event_hooks={"request": [propagate]}
+        )
         self._url = f"{settings.dagster_url}/graphql"
         self._reading = Breaker("dagster", metrics, budget_s=read_budget_s)
         self._launching = Breaker("dagster_launch", metrics, budget_s=LAUNCH_BUDGET_S)

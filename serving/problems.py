@@ -97,11 +97,12 @@ def install(app: FastAPI) -> None:
 
 def _allowed(app: FastAPI, request: Request) -> str:
     """Of all routes of this path: Starlette names the methods of the first one alone."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    met = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    exact = [
+        route for route in met if route.path == request.url.path
+    ]  # not what it would be as somebody's id
+    return ", ".join(sorted({method for route in exact or met for method in route.methods or ()}))
 
 
 def _schemas() -> dict[str, Any]:

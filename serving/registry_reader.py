@@ -12,7 +12,7 @@ import httpx
 from serving.breaker import Breaker, DependencyError
 from serving.metrics import Metrics
 from serving.registry_answers import Run, Version, run_of, version_of
-from serving.tracing import span
+from serving.tracing import propagate, span
 from stack.settings import Settings
 
 MODEL_NAME = "recommender"
@@ -55,7 +55,9 @@ class RegistryReader:
     ) -> None:
         self.ui_url = settings.mlflow_ui_url
         self._http = httpx.AsyncClient(
-            base_url=settings.mlflow_tracking_uri, timeout=httpx.Timeout(budget_s, connect=1.0)
+            base_url=settings.mlflow_tracking_uri,
+            timeout=httpx.Timeout(budget_s, connect=1.0),
+            event_hooks={"request": [propagate]},
         )
         self._breaker = Breaker("mlflow", metrics, budget_s=budget_s)
         self._fresh_s = fresh_s

@@ -21,6 +21,7 @@ from serving.spool_metrics import (
 )
 from serving.spool_segments import OpenSegment, SegmentFolder
 from serving.spool_shipper import Ship, Shipper
+from serving.tracing_batches import BatchSpans
 
 __all__ = ["SegmentRefusedError", "ShipReport", "Spool", "SpoolBrokenError", "SpoolError", "SpoolFullError"]
 
@@ -66,7 +67,8 @@ class Spool:
         self.name = name
         self._folder = SegmentFolder(folder)
         self._metrics = metrics_of(registry)
-        self._shipper = Shipper(self._folder, ship, self._metrics, name)
+        self._spans = BatchSpans(f"ship {name}")
+        self._shipper = Shipper(self._folder, self._spans.around(ship), self._metrics, name)
         self._max_segment_bytes = max_segment_bytes
         self._max_segment_age_s = max_segment_age_s
         self._max_bytes = max_bytes
@@ -98,6 +100,7 @@ class Spool:
         """Have the line written soon; never waits. What finds no room, in memory after the disk, is counted lost."""
         if b"\n" in line:
             raise ValueError("a line must not hold a line break")
+        self._spans.asked()
         with self._changed:
             if not self._stopping and self._held_bytes + len(line) < MAX_HELD_BYTES:
                 self._hold(_Entry(line + b"\n", 1, None))
@@ -119,6 +122,7 @@ class Spool:
         content = b"\n".join(lines) + b"\n"
         if content.count(b"\n") != len(lines):
             raise ValueError("a line must not hold a line break")
+        self._spans.asked()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._stopping:

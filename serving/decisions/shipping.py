@@ -7,6 +7,7 @@ import orjson
 
 from serving.decisions.row import COLUMNS, TABLE
 from serving.spool import SegmentRefusedError, ShipReport
+from serving.tracing import pass_on
 from stack.clients import clickhouse_parts
 from stack.settings import Settings
 
@@ -39,6 +40,7 @@ class DecisionShipper:
             },
             timeout=TIMEOUT,
             trust_env=False,  # no proxy sits between us and our store
+            event_hooks={"request": [pass_on]},
         )
 
     def ship(self, content: bytes, segment_id: str) -> ShipReport:
@@ -46,8 +48,11 @@ class DecisionShipper:
 
         A row that comes twice replaces itself. Raises `SegmentRefusedError` for rows that no attempt would store,
         `StoreFailedError` or httpx's errors for what may pass."""
-        lines = content.splitlines()
-        kept = [line for line in lines if not self._is_erased(orjson.loads(line)["user_id"])]
+        lines = content.split(b"\n")[:-1]
+        try:
+            kept = [line for line in lines if not self._is_erased(orjson.loads(line)["user_id"])]
+        except (ValueError, KeyError, TypeError) as error:  # written by another version, or by a failing disk
+            raise SegmentRefusedError(f"segment {segment_id}: a line is no decision") from error
         if kept:
             self._store(b"\n".join(kept), segment_id)
         return ShipReport(len(lines), len(kept), quarantined=len(lines) - len(kept))

@@ -8,6 +8,7 @@ from ingestion.errors import StoreUnreachableError
 from ingestion.event_stream import store_segment
 from ingestion.postgres_schema import locked
 from serving.spool import SegmentRefusedError, ShipReport
+from serving.tracing import pass_on
 from stack.erased_users import opt_out_file, read_opt_out
 from stack.settings import Settings
 
@@ -22,7 +23,7 @@ class EventShipper:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = ClickHouseHttp(settings)
+        self._client = ClickHouseHttp(settings, on_request=pass_on)
         self._alone = True
 
     def ship(self, content: bytes, segment_id: str) -> ShipReport:
