@@ -23,6 +23,7 @@ from serving.spool import SegmentRefusedError, ShipReport
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 from tests.conftest import free_ports
+from tests.serving.conftest import wait_for
 
 from .conftest import AT_MS, decision
 
@@ -175,6 +176,35 @@ def test_rows_wait_for_a_table_that_is_not_there_yet(settings_of_log: Settings) 
 def test_rows_that_can_never_be_stored_are_refused(store: Settings, change: dict) -> None:
     with pytest.raises(SegmentRefusedError, match="segment s-1"):
         DecisionShipper(store).ship(lines(1, **change), "s-1")
+
+
+@pytest.mark.parametrize("line", [b"\xff", b"{", b"3", b"{}", b""])
+def test_lines_that_are_no_decisions_are_refused(home: Settings, line: bytes) -> None:
+    with pytest.raises(SegmentRefusedError, match="segment s-1: a line is no decision"):
+        DecisionShipper(home).ship(lines(1) + line + b"\n", "s-1")
+
+
+def test_what_waited_while_clickhouse_could_not_take_it_is_shipped_by_itself(
+    settings_of_log: Settings,
+) -> None:
+    registry = CollectorRegistry()
+
+    def failures() -> float:
+        return registry.get_sample_value("reelgraph_spool_ship_failures_total", {"spool": "decisions"}) or 0
+
+    async def run() -> None:
+        log = DecisionLog(settings_of_log, registry)
+        log.start()
+        log.record(decision(1))
+        await asyncio.to_thread(wait_for, lambda: failures() > 0, "a failed attempt")
+        log.record(decision(2))
+        create_tables(settings_of_log)
+        await asyncio.to_thread(wait_for, lambda: log.spool.waiting()[0] == 0, "an empty spool")
+        await log.close()
+
+    asyncio.run(run())
+    with clickhouse_client(settings_of_log) as client:
+        assert client.query("SELECT count() FROM feed_decisions").result_rows == [(2,)]
 
 
 def test_rows_of_a_user_who_was_erased_meanwhile_are_not_stored(store: Settings, client: Client) -> None:
