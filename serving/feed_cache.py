@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -66,6 +68,9 @@ class FeedCache:
         self._max_users = max_users
         self._users: OrderedDict[str, dict[str, tuple[float, CachedList]]] = OrderedDict()
         self._making: dict[tuple[str, str], asyncio.Task[tuple[CachedList, bool]]] = {}
+        self._writing: dict[asyncio.Task[None], str] = {}
+        # Users whose lists in Redis are of before they acted, until Redis says that they are gone or they run out.
+        self._outdated: dict[str, float] = {}
         self._redis = Redis.from_url(
             redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=64
         )
@@ -110,9 +115,11 @@ class FeedCache:
     def drop(self, user_id: str) -> None:
         """The user acted: nothing that was made before, or is being made, may answer for them."""
         self._users.pop(user_id, None)
+        self._counts.users.set(len(self._users))
         for key in [key for key in self._making if key[0] == user_id]:
             del self._making[key]  # who waits for it gets it, who asks from now on does not
         if self.on:
+            self._mark_outdated(user_id)
             self._later(self._forget(user_id))
 
     def clear(self) -> None:
@@ -134,21 +141,25 @@ class FeedCache:
         found = await self._from_redis(user_id, key)
         if found is not None and self._making.get((user_id, key)) is mine:
             self._counts.redis.inc()
-            self._keep(user_id, key, found)
-            return found, True
+            kept, left_s = found
+            self._keep(user_id, key, kept, left_s)
+            return kept, True
         self._counts.missed.inc()
         made, keep = await make()
         if keep and self._making.get((user_id, key)) is mine:  # the user has not acted meanwhile
-            self._keep(user_id, key, made)
-            self._later(self._to_redis(user_id, key, made))
+            ttl_s = self._ttl_s * (1 - JITTER * random.random())  # noqa: S311
+            self._keep(user_id, key, made, ttl_s)
+            writing = self._later(self._to_redis(user_id, key, made, ttl_s, self._outdated.get(user_id)))
+            self._writing[writing] = user_id
+            writing.add_done_callback(self._writing.pop)
         return made, False
 
-    def _keep(self, user_id: str, key: str, made: CachedList) -> None:
+    def _keep(self, user_id: str, key: str, made: CachedList, ttl_s: float) -> None:
         lists = self._users.setdefault(user_id, {})
         lists.pop(key, None)
         while len(lists) >= MAX_LISTS_OF_A_USER:
             del lists[next(iter(lists))]
-        lists[key] = (time.monotonic() + self._ttl_s * (1 - JITTER * random.random()), made)  # noqa: S311
+        lists[key] = (time.monotonic() + ttl_s, made)
         self._users.move_to_end(user_id)
         while len(self._users) > self._max_users:
             self._users.popitem(last=False)
@@ -158,53 +169,83 @@ class FeedCache:
         if self._making.get((user_id, key)) is done:
             del self._making[user_id, key]
 
-    async def _from_redis(self, user_id: str, key: str) -> CachedList | None:
+    def _mark_outdated(self, user_id: str) -> None:
+        now = time.monotonic()
+        self._outdated.pop(user_id, None)
+        self._outdated[user_id] = now + self._ttl_s
+        while (oldest := next(iter(self._outdated))) and self._outdated[oldest] < now:
+            del self._outdated[oldest]
+
+    async def _from_redis(self, user_id: str, key: str) -> tuple[CachedList, float] | None:
+        if self._outdated.get(user_id, 0) > time.monotonic():
+            return None
         try:
             value = await self._breaker.call(self._redis.hget(_name(user_id), key), RedisError)  # type: ignore[arg-type]
         except DependencyError:
             return None
         return _unpacked(value) if value else None
 
-    async def _to_redis(self, user_id: str, key: str, made: CachedList) -> None:
+    async def _to_redis(
+        self, user_id: str, key: str, made: CachedList, ttl_s: float, outdated: float | None
+    ) -> None:
         async def write() -> None:
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hset(_name(user_id), key, _packed(made))
-            pipeline.expire(_name(user_id), max(1, int(self._ttl_s)))
+            if outdated is not None:
+                pipeline.delete(_name(user_id))
+            pipeline.hset(_name(user_id), key, _packed(made, time.time() + ttl_s))
+            pipeline.expire(_name(user_id), max(1, math.ceil(self._ttl_s)))
             await pipeline.execute()
 
-        await self._quietly(write())
+        if await self._quietly(write()) and outdated is not None:
+            self._is_gone(user_id, outdated)
 
     async def _forget(self, user_id: str) -> None:
+        outdated = self._outdated.get(user_id)
+        # What is on its way on another connection could come after the deletion.
+        if writing := [task for task, user in self._writing.items() if user == user_id]:
+            await asyncio.wait(writing)
+
         async def delete() -> None:
             await self._redis.delete(_name(user_id))
 
-        await self._quietly(delete())
+        if await self._quietly(delete()) and outdated is not None:
+            self._is_gone(user_id, outdated)
 
-    async def _quietly(self, work: Awaitable[None]) -> None:
+    def _is_gone(self, user_id: str, outdated: float) -> None:
+        if self._outdated.get(user_id) == outdated:  # they have not acted again meanwhile
+            del self._outdated[user_id]
+
+    async def _quietly(self, work: Awaitable[None]) -> bool:
         try:
             await self._breaker.call(work, RedisError)
         except DependencyError as error:
             log.debug("the feed cache in Redis: %s", error)  # the breaker has counted and said it
+            return False
+        return True
 
-    def _later(self, work: Awaitable[None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
 
 def _name(user_id: str) -> str:
     return f"user:{user_id}:feeds"
 
 
-def _packed(made: CachedList) -> bytes:
-    return orjson.dumps([vars(made.page), made.items.decode()])
+def _packed(made: CachedList, until: float) -> bytes:
+    return orjson.dumps([until, vars(made.page), made.items.decode()])
 
 
-def _unpacked(value: bytes | str) -> CachedList | None:
-    """None for what another version of this code wrote."""
+def _unpacked(value: bytes | str) -> tuple[CachedList, float] | None:
+    """The list and how many seconds it is still good for; None for one that is too old (the lists of a user run out
+    together in Redis) and for what another version of this code wrote."""
     try:
-        page, items = orjson.loads(value)
-        return CachedList(Page(**{**page, "degraded": tuple(page["degraded"])}), items.encode())
-    except (ValueError, TypeError, KeyError) as error:
+        until, page, items = orjson.loads(value)
+        left_s = float(until) - time.time()
+        found = CachedList(Page(**{**page, "degraded": tuple(page["degraded"])}), items.encode())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("a cached list in Redis cannot be read: %s", type(error).__name__)
         return None
+    return (found, left_s) if left_s > 0 else None
