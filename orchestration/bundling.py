@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from stack.endpoint_trust import endpoint_trust
 from stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def wait_until_served(settings: Settings, bundle_id: str, *, timeout_s: float) -
     served = None
     while time.monotonic() - started < timeout_s:
         try:
-            served = httpx.get(f"{settings.endpoint_url}/health/ready", timeout=2).json().get("bundle")
+            url = f"{settings.endpoint_url}/health/ready"
+            served = httpx.get(url, timeout=2, verify=endpoint_trust(settings)).json().get("bundle")
         except (httpx.HTTPError, ValueError):
             served = None
         if served == bundle_id:

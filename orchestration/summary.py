@@ -19,6 +19,7 @@ from serving.registry import RegistryError
 from serving.security.api_keys import ApiKeysFileError
 from serving.security.own_key import KeyNotTakenError, own_key
 from stack.clients import clickhouse_client, postgres_engine
+from stack.endpoint_trust import endpoint_trust
 from stack.settings import Settings
 
 CATALOGUE = ("users", "videos")
@@ -118,7 +119,7 @@ def known_user(settings: Settings) -> str:
 
 def _print_feed(settings: Settings, console: Console) -> None:
     user_id = known_user(settings)
-    with httpx.Client(timeout=10) as http, own_key(settings, http):
+    with httpx.Client(timeout=10, verify=endpoint_trust(settings)) as http, own_key(settings, http):
         began = time.perf_counter()
         response = http.get(
             f"{settings.endpoint_url}/api/v1/recommendations/feed", params={"user_id": user_id, "limit": 10}

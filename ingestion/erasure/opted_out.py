@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ingestion.erasure.book import User
 from ingestion.erasure.receipt import Entry, State
+from stack.endpoint_trust import endpoint_trust
 from stack.erased_users import ErasedUsers, OptOutFileError, opt_out_file, read_opt_out, write_opt_out
 from stack.settings import Settings
 
@@ -55,7 +56,8 @@ class OptOutList:
         import httpx
 
         try:
-            answer = httpx.get(f"{self.settings.endpoint_url}/health/ready", timeout=_TIMEOUT_S)
+            url = f"{self.settings.endpoint_url}/health/ready"
+            answer = httpx.get(url, timeout=_TIMEOUT_S, verify=endpoint_trust(self.settings))
             body = answer.json()
         except (httpx.HTTPError, ValueError):
             return None

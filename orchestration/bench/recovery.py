@@ -15,6 +15,7 @@ from orchestration.graphql import UNFINISHED, DagsterClient
 from orchestration.progress import patiently
 from serving.security.own_key import own_key
 from stack.clients import clickhouse_client
+from stack.endpoint_trust import endpoint_trust
 from stack.settings import Settings
 from stack.status import stack_status
 
@@ -124,7 +125,7 @@ def promote(settings: Settings, kind: str) -> dict[str, Any]:
     def ask() -> None:
         url = f"{settings.endpoint_url}/api/v1/recommendations/feed"
         user = next(iter(_known_users(settings)))
-        with httpx.Client(timeout=10) as http, own_key(settings, http):
+        with httpx.Client(timeout=10, verify=endpoint_trust(settings)) as http, own_key(settings, http):
             while not stop.wait(0.02):
                 try:
                     response = http.get(url, params={"user_id": user})

@@ -1,8 +1,6 @@
 """The endpoint as it runs, closed and over TLS: its probe, keys made while it serves, our own callers."""
 
 import datetime
-import ipaddress
-import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from serving.security.api_keys import create_key, keys_file, read_keys, revoke_key
 from serving.security.own_key import KeyNotTakenError, own_key
 from serving.security.principal import Role
+from stack.endpoint_trust import endpoint_trust
 from stack.services import declared_services
 from stack.settings import PROJECT_ROOT, Settings, child_environment
 from tests.serving.conftest import free_port, stop, wait_for
@@ -26,12 +25,12 @@ from tests.serving.security.issuer import ISSUER, claims_of, private_key, public
 FEED = "/api/v1/recommendations/feed"
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Of this machine's loopback, signed by itself."""
-    key = private_key("tls")
+def certificate(folder: Path, signer: str = "tls") -> tuple[Path, Path]:
+    """Signed by itself, and named as clients know the endpoint: not by the address where we reach it."""
+    key = private_key(signer)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "reelgraph test")])
     now = datetime.datetime.now(datetime.UTC)
-    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    known_as = x509.SubjectAlternativeName([x509.DNSName("feed.example")])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -40,7 +39,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(loopback, critical=False)
+        .add_extension(known_as, critical=False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
@@ -93,9 +92,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, redis: Settings) -> Iterat
 
 @pytest.fixture
 def client(running: Settings) -> Iterator[httpx.Client]:
-    assert running.tls_certificate_file is not None
-    trusted = ssl.create_default_context(cafile=str(running.tls_certificate_file))
-    with httpx.Client(base_url=running.endpoint_url, verify=trusted, timeout=10) as made:
+    with httpx.Client(base_url=running.endpoint_url, verify=endpoint_trust(running), timeout=10) as made:
         yield made
 
 
@@ -108,6 +105,16 @@ def test_it_speaks_https_says_hsts_and_lets_nobody_in(running: Settings, client:
     assert client.get("/metrics").status_code == 401
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://127.0.0.1:{running.endpoint_port}/health", timeout=5)
+
+
+def test_our_own_programs_trust_its_certificate_and_no_other(running: Settings, tmp_path: Path) -> None:
+    other, _ = certificate(tmp_path, "another")
+    for settings in (
+        running.model_copy(update={"tls_certificate_file": other}),
+        running.model_copy(update={"endpoint_url_override": running.endpoint_url}),
+    ):
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{settings.endpoint_url}/health", verify=endpoint_trust(settings), timeout=5)
 
 
 def test_a_token_opens_its_users_feed_and_no_other(client: httpx.Client) -> None:
