@@ -21,11 +21,13 @@ TOP = 100
 def app_over(model: FactorModel) -> ASGIApp:
     """`GET /?user_id=` answers the ids of the user's `TOP` best videos."""
 
+    top = min(TOP, len(model.video_ids))
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         user_id = parse_qs(scope["query_string"].decode())["user_id"][0]
         user = lookup(model.user_ids, [user_id])[0]
         scores = model.video_factors @ model.user_factors[user]
-        best = np.argpartition(scores, -TOP)[-TOP:]
+        best = np.argpartition(scores, -top)[-top:]
         best = best[np.argsort(scores[best])[::-1]]
         body = orjson.dumps(model.video_ids[best].tolist())
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

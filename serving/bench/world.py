@@ -14,9 +14,8 @@ from ml.fold_in import MeanFoldIn
 from ml.ids import Ids
 from serving import bento
 from serving.bench.vectors import CLUSTERS, World, make_world
-from serving.bundle import ModelToPack, pack, read_record
-from serving.code_version import code_version
-from serving.errors import BundleError
+from serving.bundle import RECORD_FILE, ModelToPack, pack, read_record
+from serving.own_imports import needed_files
 from stack.settings import PROJECT_ROOT, Settings
 
 CACHE = PROJECT_ROOT / "build" / "bench-cache"
@@ -50,13 +49,11 @@ class Plan:
 
 
 def packed(plan: Plan) -> Path:
-    """The bundle of a plan, made by the code as it is now; a bundle of other code is made again."""
+    """The bundle of a plan; made again when the code that packs bundles changed, or what makes the world."""
     folder = CACHE / f"{plan.name}-{plan.videos}-{plan.users}-{plan.seed}-{plan.history}"
-    try:
-        if read_record(folder).code.sha256 == code_version().sha256 and _is_of_this_world(folder):
-            return folder
-    except BundleError:  # none yet, or of an older form
-        shutil.rmtree(folder, ignore_errors=True)
+    note, code = folder.with_suffix(".code"), _code()
+    if note.is_file() and note.read_text() == code and (folder / RECORD_FILE).is_file():
+        return folder
     world = make_world(plan.videos, plan.users, history=plan.history, seed=plan.seed)
     models = folder.with_name(folder.name + "-models")
     sources = {}
@@ -73,7 +70,7 @@ def packed(plan: Plan) -> Path:
         training_set={"version": "made-up", "window_days": 90, "rows": len(world.met)},
     )
     shutil.rmtree(models)
-    (folder.with_suffix(".world")).write_text(_world_code())
+    note.write_text(code)
     return folder
 
 
@@ -86,14 +83,15 @@ def shelve(settings: Settings, folder: Path) -> str:
     return tag
 
 
-def _is_of_this_world(folder: Path) -> bool:
-    note = folder.with_suffix(".world")
-    return note.is_file() and note.read_text() == _world_code()
-
-
-def _world_code() -> str:
-    sources = (Path(__file__), Path(__file__).with_name("vectors.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+def _code() -> str:
+    """Of all that a packed bundle follows from."""
+    sources = needed_files("serving.bundle", PROJECT_ROOT) + needed_files(
+        "serving.bench.vectors", PROJECT_ROOT
+    )
+    own = [Path(__file__).relative_to(PROJECT_ROOT)]
+    return hashlib.sha256(
+        b"".join((PROJECT_ROOT / path).read_bytes() for path in [*sources, *own])
+    ).hexdigest()
 
 
 def _models(plan: Plan, world: World) -> list[FactorModel]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ml.saved import load as load_model
 from ml.topk import top_k
 from serving.bench import load as loads
+from serving.bench.chaos import FEEDS, Blow
 from serving.bench.client import Load, fire
 from serving.bench.figures import Figure, Result, misses, write
 from serving.bench.highest_rate import highest_rate
@@ -282,7 +284,7 @@ def test_a_world_has_tastes_that_its_people_showed():
 def test_the_peer_answers_the_true_best(tmp_path):
     from tests.serving.conftest import tiny_model
 
-    tiny_model("two-tower", videos=300).save(tmp_path / "m")
+    tiny_model("two-tower", videos=9).save(tmp_path / "m")
     model = load_model(tmp_path / "m")
     sent: list[dict] = []
 
@@ -293,5 +295,19 @@ def test_the_peer_answers_the_true_best(tmp_path):
         await app_over(model)({"type": "http", "query_string": b"user_id=bob"}, None, send)
 
     asyncio.run(ask())
-    best = top_k(model.scores(["bob"]), 100)[0][0]
+    best = top_k(model.scores(["bob"]), 9)[0][0]
     assert json.loads(sent[1]["body"]) == [str(model.video_ids[i]) for i in best]
+
+
+def test_recovery_is_when_a_second_without_a_degraded_feed_begins():
+    """Well again at second 2; degraded feeds until 3.0, and one at 3.5: the clean second begins there."""
+    samples = samples_of([1.0] * 800)  # 100 a second
+    samples.flags[:] = np.where((samples.due < 3.005) & (samples.due > 1.015), DEGRADED, 0)  # the first: not yet
+    samples.flags[350] = DEGRADED
+    blow = Blow("redis", 1.0, 2.0, samples, np.full(800, FEEDS), 2.5)
+    assert blow.recovered_s == pytest.approx(1.5)
+    assert blow.degraded_share == pytest.approx(98 / 99)
+    assert replace(blow, written=4.5).recovered_s == pytest.approx(2.5)
+    assert replace(blow, written=None).recovered_s == np.inf
+    samples.flags[100::50] = DEGRADED
+    assert blow.recovered_s == np.inf
