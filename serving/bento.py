@@ -34,8 +34,8 @@ ENDPOINT_REQUIREMENTS = (
     "bentoml", "clickhouse-connect", "cryptography", "faiss-cpu", "fastapi", "httptools", "httpx", "numpy",
     "opentelemetry-api", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-instrumentation-asgi",
     "opentelemetry-sdk", "opentelemetry-util-http", "orjson", "prometheus-client", "psycopg2-binary", "pydantic",
-    "pydantic-settings", "pyjwt", "python-dotenv", "python-multipart", "pyyaml", "redis", "sqlalchemy", "starlette",
-    "uvicorn", "uvloop",
+    "pydantic-core", "pydantic-settings", "pyjwt", "python-dotenv", "python-multipart", "pyyaml", "redis", "sqlalchemy",
+    "starlette", "uvicorn", "uvloop",
 )  # fmt: skip
 
 _TAG = re.compile(rf"{NAME}:[0-9a-zA-Z][0-9a-zA-Z._-]{{0,62}}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from stack.health import HttpProbe, PostgresProbe, Probe, RedisProbe
@@ -23,6 +24,9 @@ from stack.redis_server import redis_command
 from stack.settings import PROJECT_ROOT, Settings, child_environment, variables
 
 _KEPT = {"REELGRAPH_TEST_DATA"}
+
+# For `--hypothesis-profile=deep`: a night's worth of examples where a test asks for no number of its own.
+hypothesis.settings.register_profile("deep", max_examples=2_000, deadline=None)
 
 
 # Below those that the OS gives to outgoing connections; a stretch for each of four workers.

@@ -16,13 +16,17 @@ from stack.settings import PROJECT_ROOT, Settings, child_environment
 
 from .conftest import answers, stop, tiny_pack, wait_for
 
-# What carried modules import inside functions that the endpoint never calls: packing a bundle, logging a model.
-_NOT_OF_THE_ENDPOINT = {"mlflow", "pandas", "pyarrow", "scipy"}
+# What carried modules import inside functions that the endpoint never calls: packing, logging a model, migrating.
+_NOT_OF_THE_ENDPOINT = {"alembic", "mlflow", "pandas", "pyarrow", "scipy"}
 
-# As in a place where reelgraph is not installed: Python runs this before anything else, in every process of the Bento.
+# As in a place where neither reelgraph nor those are installed: Python runs this first in every process of the Bento.
 _HIDES_THE_PROJECT = """
 import sys
-sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+class NotInstalled:
+    def find_spec(name, path=None, target=None):
+        if name in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path[:] = [NotInstalled, *(finder for finder in sys.meta_path if "editable" not in repr(finder))]
 sys.path[:] = [place for place in sys.path if place != {root!r}]
 """
 
@@ -111,15 +115,17 @@ def test_a_bento_answers_where_reelgraph_is_not_installed(tmp_path, home: Settin
     context = tmp_path / "a bento"
     context.mkdir()
     bento._lay_out(context, tmp_path / "packed", record)
-    hidden = _write(
-        tmp_path / "hidden", {"sitecustomize.py": _HIDES_THE_PROJECT.format(root=str(PROJECT_ROOT))}
+    hides = _HIDES_THE_PROJECT.format(
+        root=str(PROJECT_ROOT), absent=sorted({*_NOT_OF_THE_ENDPOINT, "torch", "dagster", "sklearn"})
     )
+    hidden = _write(tmp_path / "hidden", {"sitecustomize.py": hides})
     env = {**child_environment(home), "PYTHONPATH": str(hidden)}
 
     def ran(code: str, cwd: Path) -> subprocess.CompletedProcess:
         return subprocess.run([sys.executable, "-c", code], env=env, cwd=cwd, capture_output=True, text=True)
 
     assert "No module named 'serving'" in ran("import serving.service", tmp_path).stderr
+    assert "No module named 'scipy'" in ran("import scipy.sparse", tmp_path).stderr
     said = ran(
         "import sys; import serving.code_version as c; import serving.service; print(c.code_version().sha256);"
         f"print({{m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] in {PACKAGES}}})",
