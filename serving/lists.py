@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from serving.answers import items_of, lineage_of, list_answer
+from serving.bundle import TRENDING
 from serving.decisions.decision import Decision
 from serving.experiments.assignment import NO_EXPERIMENT, Assignment
 from serving.feed_cache import CachedList
@@ -118,7 +119,8 @@ async def _made(
 
     if state.cache is None or not state.cache.on or ask.explain or user_id == NOBODY:
         return (await make())[0], False
-    key = f"{serving.record.bundle_id}|{ask.model}|{ask.limit}|{ask.offset}|{ask.session}"
+    made_of = f"{serving.record.bundle_id}|{serving.pipeline.blocked_tag}"
+    key = f"{made_of}|{ask.model}|{ask.limit}|{ask.offset}|{ask.session}"
     if assignment.parameters:
         key += "|" + repr(sorted(assignment.parameters.items()))
     return await state.cache.get(user_id, key, make)
@@ -158,11 +160,9 @@ async def _page(
             plan, gathered, ask.limit, ask.offset, ask.request_id, explain=ask.explain,
             observe=state.metrics.observe_step,
         )  # fmt: skip
-    if ask.offset + ask.limit > len(gathered.rows) < len(serving.bundle.catalogue):
-        missing, at = ask.limit - len(page.rows), ask.offset + len(page.rows)
-        if missing:
-            rest = await _run(state, lambda: pipeline.beyond(plan, gathered, missing, at))
-            page = joined(page, rest)
+    missing = ask.limit - len(page.rows)
+    if missing and len(gathered.rows) < len(serving.bundle.catalogue):
+        page = await _goes_on(state, serving, plan, gathered, page, missing)
     return page
 
 
@@ -178,15 +178,26 @@ async def _gathered(state: "State", serving: Serving, plan: Plan) -> Gathered:
                     found = await state.scorer.gather(pipeline, plan)
             except TimeoutError:
                 log.warning("%s: trending answers, %d requests wait", SLOW, state.scorer.waiting)
-                found = pipeline.gather(
-                    replace(plan, asked=replace(plan.asked, queries=(), degraded=(SLOW,)))
-                )
+                why = (*plan.asked.degraded, SLOW)
+                found = pipeline.gather(replace(plan, asked=replace(plan.asked, queries=(), degraded=why)))
     state.metrics.observe_step("candidates", time.perf_counter() - started)
     return found
 
 
-async def _run(state: "State", work: Any) -> Any:
-    return work() if state.scorer is None else await state.scorer.run(work)
+async def _goes_on(
+    state: "State", serving: Serving, plan: Plan, gathered: Gathered, page: Page, missing: int
+) -> Page:
+    """The page with what lies behind the list's head; in trending order if the model's takes too long."""
+    pipeline, at = serving.pipeline, page.offset + len(page.rows)
+    try:
+        async with asyncio.timeout(SCORING_BUDGET_S):
+            rest = await state.arithmetic(
+                lambda: pipeline.beyond(plan, gathered, missing, at), len(serving.bundle.catalogue)
+            )
+    except TimeoutError:
+        page = replace(page, degraded=(*page.degraded, SLOW))
+        rest = pipeline.beyond(plan, replace(gathered, kind=TRENDING), missing, at)
+    return joined(page, rest)
 
 
 def _configured(model: str | None, parameters: Mapping[str, Any]) -> PipelineConfig:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 
@@ -70,6 +71,8 @@ class FeedPipeline:
         order = np.argsort(-ranker.trending, kind="stable")
         self.trending = Trending(order, ranker.trending)
         self.newcomers = Newcomers.of(bundle, self.spaces.get("content"))
+        self.blocked_tag = ""
+        """Names what is blocked: lists made before and after a change are not the same."""
 
     @property
     def blocked(self) -> Rows:
@@ -78,7 +81,10 @@ class FeedPipeline:
 
     def block(self, video_ids: Collection[str]) -> None:
         """From now on nobody is shown these; the only thing of a pipeline that can change."""
-        self.ranker.blocked = self.bundle.catalogue.rows(sorted(video_ids))
+        rows = self.bundle.catalogue.rows(sorted(video_ids))
+        self.ranker.blocked = rows
+        # After the rows: what is made in between is stricter than its name says.
+        self.blocked_tag = blake2b(rows.tobytes(), digest_size=8).hexdigest() if len(rows) else ""
 
     # --- steps ----------------------------------------------------------------------------------------------
 

@@ -89,13 +89,14 @@ def bundle_of(
     champion: str,
     catalogue: Catalogue,
     watched: Mapping[str, Sequence[int]] | None = None,
+    bundle_id: str = "made-in-memory",
 ) -> Bundle:
     """`popularity` is added where it is not among the models."""
     by_kind = {model.kind: model for model in models}
     by_kind.setdefault("popularity", popularity_of(catalogue.video_ids.tolist()))
     record = BundleRecord(
         schema_version=2,
-        bundle_id="made-in-memory",
+        bundle_id=bundle_id,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         code=CodeVersion(package="0", git_commit=None, git_dirty=None, sha256="0" * 64),
         champion=champion,
@@ -120,11 +121,19 @@ def clustered(rng: np.random.Generator, n: int, d: int, clusters: int) -> NDArra
     return (centres[rng.integers(clusters, size=n)] + 0.3 * rng.normal(size=(n, d))).astype(np.float32)
 
 
-def world(n_videos: int, n_users: int = 20, *, seed: int = 0, kinds: Sequence[str] = ("two-tower", "svd")):
+def world(
+    n_videos: int,
+    n_users: int = 20,
+    *,
+    seed: int = 0,
+    kinds: Sequence[str] = ("two-tower", "svd"),
+    prefix: str = "v",
+    bundle_id: str = "made-in-memory",
+) -> Bundle:
     """A bundle of random models over `n_videos` videos in 12 categories by 40 creators; users u0000, ..., of whom
     every one has met a few."""
     rng = np.random.default_rng(seed)
-    videos, users = names(n_videos), names(n_users, "u")
+    videos, users = names(n_videos, prefix), names(n_users, "u")
     models = []
     for kind in kinds:
         vectors = clustered(rng, n_videos, 8, 12)
@@ -142,4 +151,4 @@ def world(n_videos: int, n_users: int = 20, *, seed: int = 0, kinds: Sequence[st
         videos, rng.integers(-1, 12, size=n_videos).tolist(), rng.integers(-1, 40, size=n_videos).tolist()
     )
     met = {u: rng.choice(n_videos, min(n_videos // 3, 30), replace=False).tolist() for u in users}
-    return bundle_of(*models, champion=kinds[0], catalogue=catalogue, watched=met)
+    return bundle_of(*models, champion=kinds[0], catalogue=catalogue, watched=met, bundle_id=bundle_id)
