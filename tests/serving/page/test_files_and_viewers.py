@@ -15,9 +15,9 @@ from serving.api.state import State
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
+from tests.serving.conftest import shelve
 
-from .conftest import shelve
-from .page_bundle import page_pack
+from .world import page_pack
 
 USERS = "/api/v1/demo/users"
 

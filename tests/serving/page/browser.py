@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from stack.settings import PROJECT_ROOT
 
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
-CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
+CHECKS = (Path(__file__).parent / "checks.js").read_text()
 WAIT_S = 20
 
 
