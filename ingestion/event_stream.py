@@ -54,7 +54,7 @@ def store_segment(client: ClickHouseHttp, content: bytes, segment_id: str, erase
     book = segment_book.entry(client, segment_id)
     if book is not None and book.done:
         return book.counts
-    events = sort_lines(content.splitlines(), erased)
+    events = sort_lines(content.removesuffix(b"\n").split(b"\n"), erased)
     present = _present(client, events.good)
     if book is None:
         new = len(events.good) - len(present)

@@ -18,6 +18,7 @@ from ingestion.erasure.opted_out import OptOutList
 from ingestion.erasure.places import Place
 from ingestion.erasure.receipt import Entry, Receipt, State, with_earlier
 from ingestion.erasure.refusal import erased_users
+from ingestion.erasure.spooled import Spooled
 from ingestion.erasure.stores import RedisKeys, postgres_places
 from ingestion.errors import IngestionError
 from ingestion.postgres_schema import connect as connect_postgres
@@ -132,6 +133,7 @@ def _pass(
     finally:
         redis.close()
     try:
+        entries += do([Spooled(settings)], user, _ERRORS)
         entries += do(file_places(settings, user), user, _ERRORS)
     except OSError as error:
         entries.append(places.failed("files of the home", user, error))

@@ -170,6 +170,13 @@ def test_bad_events_are_quarantined_whole_with_the_field_and_the_reason(http, cl
     assert json.loads(found[1][4]) == bad
 
 
+def test_whatever_bytes_a_line_holds_it_is_one_line_and_kept_as_far_as_it_is_text(http, client):
+    content = segment(b"", b"\xff\x00a\rb", event(1), b"3", b'{"user_id": 3}')
+    assert store_segment(http, content, "one-00000001", set()) == Counts(5, 1, 0, 4)
+    kept = {row[0] for row in client.query("SELECT event FROM quarantined_events").result_rows}
+    assert kept == {"", "\ufffd\x00a\rb", "3", '{"user_id": 3}'}
+
+
 def test_nothing_of_an_erased_user_is_kept_but_that_there_was_an_event(http, client):
     key = b"k" * 32
     erased = ErasedUsers(key, frozenset({pseudonym(key, "bob")}))
