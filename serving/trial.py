@@ -17,6 +17,7 @@ SMOKE_USERS = 5
 KEPT_REQUESTS = 100
 # Nothing is left to chance, so that what was met cannot hide behind what was drawn.
 _PLAIN = PipelineConfig(exploration=0)
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -57,26 +58,27 @@ def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRe
         [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
     )
     for user in [*sample, ""]:
-        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING))
-    for request in recorded:
-        _try_feed(pipeline, request)
+        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING), f"the feed of user {user!r}")
+    for request in recorded:  # whose it was is not said: the reason of a refusal is public
+        _try_feed(pipeline, request, "the feed of a recorded request")
     for row in {0, len(videos) // 2, len(videos) - 1}:
         page = pipeline.ranker.similar(str(videos[row]), 10)
-        if not page.rows and len(videos) > 1:
+        if not page.rows and _left(pipeline, [row]):
             raise SmokeTestError(f"nothing is similar to video {videos[row]}")
         _sane(page, f"the videos similar to {videos[row]}")
+        page = pipeline.ranker.next_after(str(videos[row]), sample[0] if sample else "", [], _NONE, 10)
+        _sane(page, f"what comes after {videos[row]}")
 
 
-def _try_feed(pipeline: FeedPipeline, request: Recorded) -> None:
-    # A tag for the log: of a recorded request the user's id is nobody's business.
-    what = (
-        f"the feed of user {request.user_id!r}"
-        if request.session is NOTHING
-        else "the feed of a recorded request"
-    )
+def _left(pipeline: FeedPipeline, out: Sequence[int]) -> bool:
+    """Whether any video may be shown, apart from those in the rows `out`."""
+    return len({*pipeline.blocked.tolist(), *out}) < len(pipeline.bundle.catalogue)
+
+
+def _try_feed(pipeline: FeedPipeline, request: Recorded, what: str) -> None:
     session = session_of(request.session, pipeline.bundle.catalogue)
     page = pipeline.feed(request.user_id, request.limit, request.offset, session, _PLAIN)
-    if not page.rows and not request.offset and len(pipeline.blocked) < len(pipeline.bundle.catalogue):
+    if not page.rows and not request.offset and _left(pipeline, session.blocked):
         raise SmokeTestError(f"{what} is empty")
     met = set(pipeline.excluded(request.user_id, session).tolist())
     again = EVERYTHING_WAS_MET in page.degraded
