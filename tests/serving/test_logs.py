@@ -14,6 +14,8 @@ from pydantic import SecretStr
 
 from serving import logs
 from serving.redaction import Redaction, secrets_of
+from serving.security.api_keys import create_key
+from serving.security.principal import Role
 from stack.settings import Settings
 
 log = logging.getLogger("serving.somewhere")
@@ -183,6 +185,12 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
 )
 def test_what_looks_like_a_secret_is_struck_out(text, shown):
     assert Redaction()(text) == shown
+
+
+def test_a_key_of_ours_keeps_its_id_and_loses_its_secret(tmp_path):
+    made, key = create_key(tmp_path / "keys.json", "app", [Role.CLIENT])
+    shown = f"rgk_{made.id}_***"
+    assert Redaction()(f"what is {key}, or '{key}'?") == f"what is {shown}, or '{shown}'?"
 
 
 def test_the_passwords_in_urls_are_secrets_of_the_settings():
