@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,10 @@ from serving import bento
 from serving.errors import BundleMissingError, CorruptBundleError, SmokeTestError
 from serving.live import LiveBundle
 from serving.metrics import Metrics
+from serving.pipeline.feed import FeedPipeline
+from serving.session import NOTHING
+from serving.trial import Recorded
+from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
 
 from .conftest import wait_for
 
@@ -165,6 +170,57 @@ def test_the_watcher_outlives_what_it_meets(home, live, shelved, monkeypatch, ca
     finally:
         live.stop()
     assert "not now" in caplog.text
+
+
+def test_a_bundle_that_cannot_answer_what_was_asked_just_now_is_refused(home, live, shelved, monkeypatch):
+    first, second = shelved("a"), shelved("b", version=5)
+    bento.publish(home, first)
+    live.check()
+    live.recorded.add(Recorded("a viewer", 7, 0, NOTHING))
+    feed = FeedPipeline.feed
+
+    def failing(self, user_id, *more, **named):
+        page = feed(self, user_id, *more, **named)
+        return replace(page, rows=[], scores=[]) if user_id == "a viewer" else page
+
+    monkeypatch.setattr(FeedPipeline, "feed", failing)
+    bento.publish(home, second)
+    assert live.check() is False
+    assert (live.current.tag, live.refused.reason) == (first, "the feed of a recorded request is empty")
+
+
+def test_after_an_erasure_no_bundle_is_tried_on_what_was_asked_before(home, live):
+    live.recorded.add(Recorded("ann", 7, 0, NOTHING))
+    live.check()
+    assert len(list(live.recorded)) == 1
+    write_opt_out(home, ErasedUsers(b"k" * 32, frozenset({pseudonym(b"k" * 32, "ann")})))
+    live.check()
+    assert list(live.recorded) == []
+
+
+def test_who_wants_to_know_is_told_of_every_swap(home, live, shelved):
+    told = []
+    live.on_swap(lambda serving: told.append(serving.tag))
+    tags = shelved("a"), shelved("b", version=5)
+    for tag in (*tags, tags[0]):
+        bento.publish(home, tag)
+        live.check()
+    assert told == [tags[0], tags[1], tags[0]]
+    assert live.current.tag == tags[0]
+
+
+def test_other_code_than_the_endpoints_is_said_and_a_later_release_refused(home, live, shelved, caplog):
+    tag = shelved("a")
+    bento.publish(home, tag)
+    live.code = live.code.model_copy(update={"sha256": "0" * 64, "git_commit": None})
+    assert live.check() is True
+    assert "served by 000000000000" in live.code_difference
+    assert value(live, "reelgraph_bundle_code_differs") == 1
+    live.code = live.code.model_copy(update={"package": "0.0.1"})
+    bento.publish(home, shelved("b", version=5))
+    assert live.check() is False
+    assert live.current.tag == tag
+    assert "this endpoint is 0.0.1" in live.refused.reason
 
 
 def test_only_a_sound_stored_bundle_can_be_published(home, shelved):
