@@ -1,5 +1,6 @@
 """What the routes answer from. Every part may be absent: an answer then goes on without it and says so."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ T = TypeVar("T")
 
 # Of a smaller catalogue the arithmetic is quicker than handing it to a thread.
 INLINE_UP_TO = 20_000
+THREAD_BUDGET_S = 0.3
 
 if TYPE_CHECKING:
     from serving.context import ContextStore
@@ -53,8 +55,13 @@ class State:
         return self.live.opt_out.known_as(user_id) if self.live else user_id
 
     async def arithmetic(self, work: "Callable[[], T]", videos: int) -> "T":
-        """The result of work over a catalogue of so many videos: in the scorer's thread if it would hold up others."""
+        """The result of work over a catalogue of so many videos: in the scorer's thread if it would hold up others, and
+        here after all if that thread has no time for it."""
         if self.scorer is None or videos <= INLINE_UP_TO:
             return work()
-        result: T = await self.scorer.run(work)
+        try:
+            async with asyncio.timeout(THREAD_BUDGET_S):
+                result: T = await self.scorer.run(work)
+        except TimeoutError:
+            return work()
         return result

@@ -19,7 +19,7 @@ from serving.gateway import Gateway
 from serving.lists import SESSION_UNAVAILABLE, SLOW, Ask, list_for, next_for
 from serving.live import LiveBundle, Serving
 from serving.pipeline import scorer
-from serving.pipeline.feed import EVERYTHING_WAS_MET
+from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.scorer import Scorer
 from serving.session import NOTHING, SessionContext
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
@@ -376,6 +376,33 @@ def test_next_never_brings_back_what_was_reported(state):
     state.context.session = SessionContext(recent=everything, blocked=frozenset(everything[:695]))
     body = json.loads(asyncio.run(next_for(state, state.serving, "u0001", "v0699", 10, "r5")))
     assert sorted(videos(body)) == list(everything[695:699])
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_next_does_not_wait_for_ever_for_the_scorers_thread(state, monkeypatch, closed):
+    monkeypatch.setattr("serving.api.state.INLINE_UP_TO", 0)
+    monkeypatch.setattr("serving.api.state.THREAD_BUDGET_S", 0.05)
+    expected = videos(json.loads(asyncio.run(next_for(state, state.serving, "u0001", "v0007", 10, "r5"))))
+
+    async def main():
+        state.scorer = Scorer()
+        state.scorer.start()
+        if closed:
+            await state.scorer.close()
+        slow = asyncio.ensure_future(state.scorer.run(lambda: time.sleep(0.6)))
+        await asyncio.sleep(0.05)
+        started = time.perf_counter()
+        body = await next_for(state, state.serving, "u0001", "v0007", 10, "r5")
+        took = time.perf_counter() - started
+        if not closed:
+            await slow
+            await state.scorer.close()
+        slow.cancel()
+        return body, took
+
+    body, took = asyncio.run(main())
+    assert videos(json.loads(body)) == expected
+    assert took < 0.4
 
 
 # --- two bundles ------------------------------------------------------------------------------------------------
