@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 BUDGET_S = 0.02
 MAX_USERS = 50_000
 MAX_LISTS_OF_A_USER = 8
+# Of items as they are sent: about 35,000 first pages.
+MAX_BYTES = 256_000_000
 # Lists that were made together do not run out together.
 JITTER = 0.1
 
@@ -62,10 +64,13 @@ class FeedCache:
         ttl_s: float,
         *,
         max_users: int = MAX_USERS,
+        max_bytes: int = MAX_BYTES,
         budget_s: float = BUDGET_S,
     ) -> None:
         self._ttl_s = ttl_s
         self._max_users = max_users
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._users: OrderedDict[str, dict[str, tuple[float, CachedList]]] = OrderedDict()
         self._making: dict[tuple[str, str], asyncio.Task[tuple[CachedList, bool]]] = {}
         self._writing: dict[asyncio.Task[None], str] = {}
@@ -114,7 +119,7 @@ class FeedCache:
 
     def drop(self, user_id: str) -> None:
         """The user acted: nothing that was made before, or is being made, may answer for them."""
-        self._users.pop(user_id, None)
+        self._drop_lists(self._users.pop(user_id, {}))
         self._counts.users.set(len(self._users))
         for key in [key for key in self._making if key[0] == user_id]:
             del self._making[key]  # who waits for it gets it, who asks from now on does not
@@ -125,6 +130,7 @@ class FeedCache:
     def clear(self) -> None:
         """Nothing in memory is true any more (a list of videos that must not be shown changed)."""
         self._users.clear()
+        self._bytes = 0
         self._making.clear()
 
     async def close(self) -> None:
@@ -156,14 +162,19 @@ class FeedCache:
 
     def _keep(self, user_id: str, key: str, made: CachedList, ttl_s: float) -> None:
         lists = self._users.setdefault(user_id, {})
-        lists.pop(key, None)
+        self._drop_lists({key: lists.pop(key)} if key in lists else {})
         while len(lists) >= MAX_LISTS_OF_A_USER:
-            del lists[next(iter(lists))]
+            oldest = next(iter(lists))
+            self._drop_lists({oldest: lists.pop(oldest)})
         lists[key] = (time.monotonic() + ttl_s, made)
+        self._bytes += len(made.items)
         self._users.move_to_end(user_id)
-        while len(self._users) > self._max_users:
-            self._users.popitem(last=False)
+        while self._users and (len(self._users) > self._max_users or self._bytes > self._max_bytes):
+            self._drop_lists(self._users.popitem(last=False)[1])
         self._counts.users.set(len(self._users))
+
+    def _drop_lists(self, lists: Mapping[str, tuple[float, CachedList]]) -> None:
+        self._bytes -= sum(len(made.items) for _, made in lists.values())
 
     def _is_made(self, user_id: str, key: str, done: "asyncio.Task[tuple[CachedList, bool]]") -> None:
         if self._making.get((user_id, key)) is done:

@@ -19,8 +19,9 @@ from serving.live import Serving
 from serving.opt_out import NOBODY
 from serving.pipeline.candidates import Gathered
 from serving.pipeline.config import PipelineConfig
-from serving.pipeline.feed import Plan, joined
+from serving.pipeline.feed import joined
 from serving.pipeline.page import Page
+from serving.pipeline.planning import Plan
 from serving.pipeline.session import Session, session_of
 from serving.session import NOTHING, SessionContext
 from serving.tracing import span

@@ -8,8 +8,9 @@ import numpy as np
 
 from serving.errors import SmokeTestError
 from serving.pipeline.config import PipelineConfig
-from serving.pipeline.feed import EVERYTHING_WAS_MET, FeedPipeline
+from serving.pipeline.feed import FeedPipeline
 from serving.pipeline.page import Page
+from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.session import session_of
 from serving.session import NOTHING, SessionContext
 

@@ -5,10 +5,9 @@ plan (what to ask of which model) -> gather (candidates without what was met; sl
 model's plain order.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -16,38 +15,22 @@ import numpy as np
 from serving.bundle import TRENDING, Bundle
 from serving.pipeline.ann import VectorIndex
 from serving.pipeline.blend import blend, with_session
-from serving.pipeline.candidates import Asked, Gathered, Trending, gather
+from serving.pipeline.candidates import Gathered, Trending, gather
 from serving.pipeline.config import PipelineConfig
 from serving.pipeline.diversity import diversified
 from serving.pipeline.exploration import explore
 from serving.pipeline.newcomers import Newcomers
 from serving.pipeline.page import Page
-from serving.pipeline.retrieval import CANDIDATES, SESSION, Query, query_of
+from serving.pipeline.planning import Plan, Planner
+from serving.pipeline.retrieval import CANDIDATES, SESSION
 from serving.pipeline.session import EMPTY, Session, intent_boost, repeat_penalty
 from serving.pipeline.space import Rows, Space, Vector
-from serving.ranking import PERSONAL_KINDS, Ranker
+from serving.ranking import Ranker
 
-log = logging.getLogger(__name__)
-
-# Whose vectors place a session, if the champion has none.
-_PLACES_SESSIONS = ("two-tower", "als", "svd", "content")
 # Of somebody known from this session alone: what everybody watches counts this much beside it.
 STRANGERS_TRENDING = 0.5
-EVERYTHING_WAS_MET = "everything was met: videos come again"
 
 Observe = Callable[[str, float], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One list to be made, and what the later steps need to know."""
-
-    user_id: str
-    asked: Asked
-    session: Session
-    config: PipelineConfig
-    short: tuple[Space, Vector] | None
-    long_of: Mapping[str, Query]
 
 
 class FeedPipeline:
@@ -63,14 +46,10 @@ class FeedPipeline:
             for kind, model in bundle.models.items()
             if kind != TRENDING
         }
-        champion = bundle.record.champion
-        places = (champion, *_PLACES_SESSIONS)
-        self.embedding = next(
-            (s for k in places if (s := self.spaces.get(k)) is not None and s.factors is not None), None
-        )
         order = np.argsort(-ranker.trending, kind="stable")
         self.trending = Trending(order, ranker.trending)
         self.newcomers = Newcomers.of(bundle, self.spaces.get("content"))
+        self.planner = Planner(bundle, self.spaces, lambda: ranker.blocked)
         self.blocked_tag = ""
         """Names what is blocked: lists made before and after a change are not the same."""
 
@@ -96,18 +75,12 @@ class FeedPipeline:
         *,
         again: bool = False,
     ) -> Plan:
-        """What to ask for this user now. `again`: what was met may come back (nothing else is left)."""
-        config = config or PipelineConfig()
-        met = self.excluded(user_id, session, again=again)
-        degraded: list[str] = []
-        queries = self._queries(user_id, session, config, met, degraded)
-        long_of = self._others(user_id, session, config, met, degraded)
-        if again:
-            degraded.append(EVERYTHING_WAS_MET)
-        stranger = bool(queries) and not queries[0].known
-        why = tuple(dict.fromkeys(degraded))
-        asked = Asked(queries, met, long_of, stranger or config.trending_weight > 0, why)
-        return Plan(user_id, asked, session, config, self._short(session), long_of)
+        """What to ask for this user now (`Planner.plan`)."""
+        return self.planner.plan(user_id, session, config or PipelineConfig(), again=again)
+
+    def excluded(self, user_id: str, session: Session) -> Rows:
+        """Catalogue rows that must not be listed (`Planner.excluded`)."""
+        return self.planner.excluded(user_id, session)
 
     def gather(self, plan: Plan) -> Gathered:
         """The candidates of a plan: what is slow about a list, for the scorer's thread."""
@@ -180,58 +153,6 @@ class FeedPipeline:
         return page
 
     # --- inside -----------------------------------------------------------------------------------------------
-
-    def excluded(self, user_id: str, session: Session, *, again: bool = False) -> Rows:
-        """Catalogue rows that must not be listed, (n,) int64, repeats possible: met, now or before, reported, and
-        blocked for all; what was met is left out if `again`."""
-        now = np.asarray(session.blocked if again else session.met + session.blocked, np.int64)
-        if again:
-            return np.concatenate([self.blocked, now])
-        return np.concatenate([self.blocked, now, self.bundle.watched.of(user_id).astype(np.int64)])
-
-    def _queries(
-        self, user_id: str, session: Session, config: PipelineConfig, met: Rows, degraded: list[str]
-    ) -> list[Query]:
-        wanted = self.bundle.record.champion if config.model == "champion" else config.model
-        if wanted == TRENDING:
-            return []
-        if wanted not in self.spaces:
-            degraded.append(f"no {wanted} model in the bundle")
-        kinds = dict.fromkeys((wanted, *PERSONAL_KINDS))
-        found = [q for kind in kinds if (q := self._query(kind, user_id, session, met, degraded))]
-        # Who is known by name to any model is not a stranger: those answer first.
-        found.sort(key=lambda query: not query.known)
-        return found
-
-    def _others(
-        self, user_id: str, session: Session, config: PipelineConfig, met: Rows, degraded: list[str]
-    ) -> dict[str, Query]:
-        found = {}
-        for kind, weight in (("svd", config.svd_weight), ("content", config.content_weight)):
-            query = self._query(kind, user_id, session, met, degraded) if weight else None
-            if query is not None and query.long is not None:
-                found[kind] = query
-        return found
-
-    def _query(
-        self, kind: str, user_id: str, session: Session, met: Rows, degraded: list[str]
-    ) -> Query | None:
-        """None if there is no such model, it knows nothing of the user, or it fails: then `degraded` says so."""
-        space = self.spaces.get(kind)
-        if space is None:
-            return None
-        try:
-            return query_of(space, user_id, met, session.liked)
-        except Exception:  # a feed must not fail with one model
-            log.exception("the %s model cannot say what somebody wants", kind)
-            degraded.append(f"the {kind} model failed")
-            return None
-
-    def _short(self, session: Session) -> tuple[Space, Vector] | None:
-        if self.embedding is None or not session.liked:
-            return None
-        vector = self.embedding.short(session.liked)
-        return None if vector is None else (self.embedding, vector)
 
     def _weighed(self, plan: Plan, gathered: Gathered) -> dict[str, tuple[float, Vector]]:
         config, rows, found = plan.config, gathered.rows, {}

@@ -17,7 +17,8 @@ from typing import Any
 from serving.api.state import INLINE_UP_TO
 from serving.pipeline import retrieval
 from serving.pipeline.candidates import Gathered, merged
-from serving.pipeline.feed import FeedPipeline, Plan
+from serving.pipeline.feed import FeedPipeline
+from serving.pipeline.planning import Plan
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.errors import SmokeTestError
-from serving.pipeline.feed import EVERYTHING_WAS_MET
+from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.session import NOTHING, SessionContext
 from serving.trial import KEPT_REQUESTS, Recorded, RecordedRequests, smoke_test
 

@@ -8,7 +8,7 @@ import pytest
 from ml.factors import FactorModel
 from serving.pipeline import retrieval
 from serving.pipeline.config import PipelineConfig
-from serving.pipeline.feed import EVERYTHING_WAS_MET
+from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.session import Session, session_of
 from serving.ranking import Ranker
 from serving.session import SessionContext

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from serving.pipeline import retrieval
 from serving.pipeline.config import PipelineConfig
-from serving.pipeline.feed import EVERYTHING_WAS_MET
+from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.session import Session
 
 from .made import pipeline_of, world
