@@ -120,15 +120,16 @@ class Register:
         return found is not None, found.peertube_uuid if found else None
 
     async def _ask(self, work: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
         try:
-            return await self._breaker.call(
-                loop.run_in_executor(self._threads, work, *arguments), DBAPIError, PoolTimeoutError
-            )
+            return await self._breaker.call(self._in_thread(work, *arguments), DBAPIError, PoolTimeoutError)
         except DependencyError as error:
             raise CatalogueUnavailableError(
                 "the catalogue of videos cannot be read or written now"
             ) from error
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """A coroutine, so that nothing begins while the breaker is open."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 
 def _lock(connection: "Connection", key_hash: str) -> bool:

@@ -81,7 +81,7 @@ def make_client(
     opened: list[TestClient] = []
 
     def make(**changes: Any) -> TestClient:
-        state = State()
+        state = State(settings=empty_database)  # whose body limits the guard takes
         options = {
             "url": peertube.url,
             "database_url": empty_database.database_url,

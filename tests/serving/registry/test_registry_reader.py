@@ -1,7 +1,7 @@
 """The model routes against a real MLflow server, and against one that is down, slow or no MLflow at all."""
 
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +18,7 @@ from serving.registry_lineage import Lineage
 from serving.registry_reader import RegistryReader
 from stack.settings import Settings
 from tests.serving.conftest import free_port, tiny_model
+from tests.serving.registry.double import GOOD, Registry
 
 MODELS = "/api/v1/recs/models"
 TRAINING_SET = "0123456789abcdef0123456789abcdef.dir"
@@ -150,25 +151,6 @@ def test_mlflow_down_from_the_start_is_a_503(make_client: Callable[..., TestClie
         assert response.json()["detail"] == "MLflow does not answer now"
 
 
-class Registry(BaseHTTPRequestHandler):
-    """Says what it is told to, and counts."""
-
-    answers: dict[str, tuple[int, bytes]] = {}  # noqa: RUF012 - set by the test
-    asked: list[str] = []  # noqa: RUF012
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0].removeprefix("/api/2.0/mlflow/")
-        self.asked.append(path)
-        status, body = self.answers.get(path, (404, b"{}"))
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def fake() -> Iterator[tuple[str, type[Registry]]]:
     Registry.asked, Registry.answers = [], {}
@@ -178,21 +160,6 @@ def fake() -> Iterator[tuple[str, type[Registry]]]:
     yield f"http://127.0.0.1:{server.server_port}", Registry
     server.shutdown()
     server.server_close()
-
-
-ONE = (
-    b'{"model_versions": [{"version": "1", "creation_timestamp": 1, "run_id": "r", "status": "READY"}],'
-    b'"registered_model": {"aliases": [{"alias": "champion", "version": "1"}]}}'
-)
-RUN = (
-    b'{"run": {"info": {"experiment_id": "1", "status": "FINISHED"},'
-    b'"data": {"metrics": [{"key": "a", "value": 1}]}}}'
-)
-GOOD = {
-    "registered-models/get": (200, ONE),
-    "model-versions/search": (200, ONE),
-    "runs/get": (200, RUN),
-}
 
 
 def test_nothing_registered_yet_is_an_empty_list(make_client: Callable[..., TestClient], fake: Any) -> None:

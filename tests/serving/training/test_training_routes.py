@@ -1,15 +1,11 @@
 """What the training routes ask of Dagster and answer, also when it is down, slow, refuses or is asked twice at once."""
 
 import ast
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,61 +14,9 @@ import serving.dagster_api as module
 from serving.api.training import TrainingAnswer
 from tests.serving.conftest import free_port
 from tests.serving.training.conftest import Make
+from tests.serving.training.double import Dagster
 
 TRAIN = "/api/v1/recs/train"
-
-
-class Dagster:
-    """Speaks the two calls we make; `error` is answered instead of anything, `delay_s` late."""
-
-    def __init__(self) -> None:
-        self.runs: list[dict[str, Any]] = []
-        self.launched: list[dict[str, Any]] = []
-        self.delay_s = 0.0
-        self.error: dict[str, Any] | None = None
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                body = json.dumps(double.answer(asked["query"], asked["variables"])).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_port
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(self.delay_s)
-        if self.error:
-            return self.error
-        if "launchRun" in query:
-            params = variables["params"]
-            self.launched.append(params)
-            tags = params["executionMetadata"]["tags"]
-            run = self.run(params["selector"]["jobName"], "QUEUED", tags=tags)
-            return {"data": {"launchRun": {"__typename": "LaunchRunSuccess", "run": run}}}
-        wanted = variables["filter"]
-        found = [
-            run
-            for run in self.runs
-            if ("runIds" not in wanted or run["runId"] in wanted["runIds"])
-            and ("statuses" not in wanted or run["status"] in wanted["statuses"])
-            and all(tag in run["tags"] for tag in wanted.get("tags", []))
-        ]
-        return {"data": {"runsOrError": {"__typename": "Runs", "results": found}}}
-
-    def run(self, job: str, status: str, *, tags: list[dict[str, str]] | None = None, **times: Any) -> dict:
-        run = {"runId": str(uuid4()), "jobName": job, "status": status, "startTime": None, "endTime": None}
-        run |= {"tags": tags or [], **times}
-        self.runs.insert(0, run)
-        return run
 
 
 @pytest.fixture
