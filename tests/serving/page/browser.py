@@ -34,10 +34,12 @@ def missing() -> str | None:
 
 
 class Browser:
-    """One window. `errors` and `hosts` tell what the page complained of and whom it asked."""
+    """One window; `viewer` is whom its test watches as. `errors` and `hosts` tell what the page complained of and whom
+    it asked."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self.viewer = ""
 
     def look(self, width: int = 1280, height: int = 900, **media: str) -> None:
         """Size of the window and what the page is told of its viewer: `color_scheme`, `reduced_motion`."""

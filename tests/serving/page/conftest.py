@@ -10,8 +10,8 @@ from tests.serving.conftest import free_port, shelve, wait_for
 from tests.serving.test_endpoint import endpoint, ready
 
 from .browser import Browser, browser, missing
-from .steps import cards, forget
-from .world import BROKEN, page_pack
+from .steps import cards
+from .world import BROKEN, USERS, WITH_HISTORY, page_pack
 
 EXPERIMENTS = """
 experiments:
@@ -51,15 +51,21 @@ def window(chromium: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield made
 
 
+@pytest.fixture(scope="session")
+def viewers() -> Iterator[str]:
+    """Of whom no test has made anything yet, and whom the models know."""
+    return iter(USERS[WITH_HISTORY:])
+
+
 @pytest.fixture
-def page(world: Settings, window: Browser) -> Iterator[Browser]:
-    """The page with the first sample's feed; nobody has done anything yet. Afterwards: a quiet console, and no
+def page(world: Settings, window: Browser, viewers: Iterator[str]) -> Iterator[Browser]:
+    """The page with the feed of a viewer of this test's own (`page.viewer`). Afterwards: a quiet console, and no
     question to anybody but the endpoint."""
-    forget(world, "viewer-00")
+    window.viewer = next(viewers)
     window.look(color_scheme="light", reduced_motion="no-preference")
     window.errors(), window.hosts()
-    window.open(world.endpoint_url)
-    window.wait(lambda: cards(window), "the first feed")
+    window.open(f"{world.endpoint_url}/#user={window.viewer}")
+    window.wait(lambda: cards(window) and window.texts("#samples b"), "the first feed")
     yield window
     assert [error for error in window.errors() if BROKEN not in error] == []
     assert window.hosts() == {f"127.0.0.1:{world.endpoint_port}"}

@@ -1,33 +1,16 @@
 """What a person does on the page, and what is then to be seen."""
 
-import httpx
 from redis import Redis
 from selenium.webdriver.common.keys import Keys
 
-from serving.acted import message
-from serving.context_scripts import CHANNEL
 from stack.settings import Settings
 from tests.serving.conftest import wait_for
 
 from .browser import Browser
-from .world import HOSTILE
 
 FEED = "/api/v1/recommendations/feed"
 PAGE = 12
 """Videos that the page asks for at once."""
-
-
-def forget(world: Settings, user: str) -> None:
-    """Clear the session, and have the endpoint drop the lists it made in it."""
-    with Redis.from_url(world.redis_url) as client:
-        client.flushdb()
-        client.publish(CHANNEL, message("another process", user))
-    asked = {"user_id": user, "limit": 1}
-    wait_for(
-        lambda: httpx.get(world.endpoint_url + FEED, params=asked).json()["items"][0]["video_id"] == HOSTILE,
-        "the list of somebody who has done nothing yet",
-        timeout=10,
-    )
 
 
 def cards(page: Browser) -> list[str]:
@@ -52,7 +35,12 @@ def choose(page: Browser, user: str) -> None:
     page.wait(lambda: page.text("#feed-title") == f"Feed of {user}", f"the feed of {user}")
 
 
-def met(world: Settings, user: str) -> list[str]:
-    """Newest first."""
+def has_met(world: Settings, user: str, *videos: str) -> None:
+    """Wait until Redis knows that the user met these videos and no others."""
     with Redis.from_url(world.redis_url, decode_responses=True) as client:
-        return list(client.lrange(f"user:{user}:recent_items", 0, -1))
+        key = f"user:{user}:recent_items"
+        wait_for(
+            lambda: sorted(client.lrange(key, 0, -1)) == sorted(videos),  # type: ignore[arg-type]
+            f"{videos} in {key}",
+            timeout=10,
+        )

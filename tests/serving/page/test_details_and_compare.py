@@ -26,7 +26,9 @@ def test_why_opens_the_explanation(page, world):
 def test_similar_and_next_are_those_of_the_api(page, world, ask):
     video = cards(page)[1]
     path = (
-        f"/api/v1/recommendations/similar/{video}" if ask == "similar" else f"/api/v1/recs/viewer-00/{video}"
+        f"/api/v1/recommendations/similar/{video}"
+        if ask == "similar"
+        else f"/api/v1/recs/{page.viewer}/{video}"
     )
     expected = httpx.get(world.endpoint_url + path, params={"limit": 8}).json()["items"]
     page.click(f'{card(video)} [data-ask="{ask}"]')
@@ -40,7 +42,7 @@ def test_two_lists_stand_side_by_side(page, world):
     page.wait(lambda: page.texts("#compare-summary")[0], "the comparison")
     for side, variant in (("left", "today"), ("right", "by-score-alone")):
         assert page.one(f"#{side}").get_attribute("value") == f"variant:variety:{variant}"
-        asked = {"user_id": "viewer-00", "limit": 10, "experiment_id": f"variety:{variant}"}
+        asked = {"user_id": page.viewer, "limit": 10, "experiment_id": f"variety:{variant}"}
         items = httpx.get(world.endpoint_url + FEED, params=asked).json()["items"]
         if variant == "by-score-alone":  # nothing left to chance: every answer is the same
             assert page.texts(f"#{side}-list .title") == [item["title"] for item in items]

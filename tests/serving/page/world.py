@@ -1,4 +1,4 @@
-"""A small world that looks like something on the demo page: sixty videos, a dozen viewers, one hostile title."""
+"""A small world that looks like something on the demo page: sixty videos, a hundred viewers, one hostile title."""
 
 from pathlib import Path
 
@@ -26,7 +26,9 @@ WHAT = (
     "small wonder",
     "late show",
 )
-USERS = tuple(f"viewer-{i:02d}" for i in range(12))
+USERS = tuple(f"viewer-{i:02d}" for i in range(100))
+"""Models know them all; only the first twelve have a history."""
+WITH_HISTORY = 12
 
 
 def page_videos() -> pa.Table:
@@ -60,7 +62,7 @@ def page_pack(folder: Path, version: int = 3) -> BundleRecord:
     # The first viewer has met forty videos, the others fewer and fewer; nobody has met the hostile one.
     met = [
         (user, f"v{(3 * i + place) % VIDEOS:02d}")
-        for place, user in enumerate(USERS)
+        for place, user in enumerate(USERS[:WITH_HISTORY])
         for i in range(20 - place)
     ]
     met = [(user, video) for user, video in met if video != HOSTILE]
