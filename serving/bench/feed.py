@@ -13,7 +13,7 @@ from serving.bench.figures import Figure, Result
 from serving.bench.highest_rate import Search, highest_rate
 from serving.bench.requests import FEED, feeds, get, sample
 from serving.bench.samples import DEGRADED, EMPTY, MIXED, Samples
-from serving.bench.servers import BUILD, bench_settings, endpoint_over, peer_over
+from serving.bench.servers import BUILD, bench_settings, cpu_s, endpoint_over, peer_over
 from serving.bench.world import Plan, packed
 from stack.settings import LOOPBACK, Settings
 
@@ -25,25 +25,30 @@ SECRET = "of this benchmark alone, and of nobody else"  # noqa: S105 - signs tok
 
 def measure(quick: bool) -> list[Result]:
     plan = Plan("a", 2_000, 2_000) if quick else Plan("a", 100_000, 100_000)
-    seconds, search_s = (5.0, 3.0) if quick else (60.0, 10.0)
+    seconds, search_s = (5.0, 3.0) if quick else (40.0, 8.0)
     folder = packed(plan)
     users = sample(plan.user_ids, min(plan.users, 100_000))
     result = Result("feed")
     with endpoint_over(bench_settings("feed", feed_cache_s=0.0), folder) as servers:
         asked = feeds(users)
+        at_rate(servers.settings, asked, RATE, WARM_S)
+        began = cpu_s(servers.endpoint)
         steady = at_rate(servers.settings, asked, RATE, seconds)
-        uncached = search(servers.settings, asked, search_s)
+        cpu_ms = 1000 * (cpu_s(servers.endpoint) - began) / len(steady)
+        uncached = search(servers.settings, asked, search_s, first=250.0)
         result.details["log"] = servers.log("endpoint")[-2000:]
-    with peer_over(
-        folder / "models" / "two-tower", BUILD / "peer.log", {"OPENBLAS_NUM_THREADS": "1"}
-    ) as port:
+    blas = {"OPENBLAS_NUM_THREADS": "1"}
+    with peer_over(folder / "models" / "two-tower", BUILD / "peer.log", blas) as (port, process):
         asked_peer = [get("/", user_id=user) for user in users]
+        load.run(_load(port, RATE, WARM_S), asked_peer)
+        began = cpu_s(process)
         peer_steady = load.run(_load(port, RATE, seconds), asked_peer)
-        peer = highest_rate(lambda rate: load.run(_load(port, rate, search_s), asked_peer), 200.0)
+        peer_cpu_ms = 1000 * (cpu_s(process) - began) / len(peer_steady)
+        peer = highest_rate(lambda rate: load.run(_load(port, rate, search_s), asked_peer), 300.0)
     with endpoint_over(bench_settings("feed"), folder) as servers:
         few = feeds(users[:FEW_USERS])
         at_rate(servers.settings, few, RATE, WARM_S)
-        cached = search(servers.settings, few, search_s, first=500.0)
+        cached = search(servers.settings, few, search_s, first=1000.0)
     secured = _with_tokens(folder, users, seconds)
 
     result.details |= {
@@ -62,6 +67,8 @@ def measure(quick: bool) -> list[Result]:
         Figure("the same of the bare peer", peer.rate, "/s"),
         Figure("ours of the peer's", 100 * uncached.rate / max(peer.rate, 1e-9), "%", ">=", 60),
         Figure("p99 of the peer at 100/s", peer_steady.percentile_ms(99), "ms"),
+        Figure("CPU of a feed at 100/s, all threads", cpu_ms, "ms"),
+        Figure("CPU of the peer's answer", peer_cpu_ms, "ms"),
         Figure("highest rate with p99 < 100 ms, cached", cached.rate, "/s", ">=", 1000),
         Figure("answered from the cache there", _cached_share(cached), "%"),
         Figure("p50 at 100/s with JWT (HS256), cache off", secured.percentile_ms(50), "ms"),
@@ -79,7 +86,7 @@ def _load(port: int, rate: float, seconds: float) -> Load:
     return Load(LOOPBACK, port, rate, seconds)
 
 
-def search(settings: Settings, requests: Sequence[bytes], seconds: float, first: float = 150.0) -> Search:
+def search(settings: Settings, requests: Sequence[bytes], seconds: float, first: float) -> Search:
     """A rate that the server just failed leaves nothing behind: the next begins when it is quiet."""
 
     def ask(rate: float) -> Samples:

@@ -167,8 +167,8 @@ def wait_for_bundle(settings: Settings, tag: str, timeout_s: float = 180) -> flo
 
 
 @contextmanager
-def peer_over(model: Path, log: Path, environment: Mapping[str, str]) -> Iterator[int]:
-    """The bare app over a saved model; its port."""
+def peer_over(model: Path, log: Path, environment: Mapping[str, str]) -> Iterator[tuple[int, psutil.Process]]:
+    """The bare app over a saved model: its port and process."""
     port = free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -181,6 +181,12 @@ def peer_over(model: Path, log: Path, environment: Mapping[str, str]) -> Iterato
         )
     try:
         wait_until_well(process, HttpProbe(LOOPBACK, port, "/?user_id=u0000000"), log, 60)
-        yield port
+        yield port, psutil.Process(process.pid)
     finally:
         stop(process, signal.SIGTERM, 5)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Seconds it computed until now, all threads."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
