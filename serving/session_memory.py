@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from serving.session import NOTHING, RECENT_ITEMS, SessionContext
 from serving.session_change import SIGNALS, SessionChange
 
-USERS = 20_000
+USERS = 10_000
 """A few kilobytes each at most."""
 BLOCKED = 200
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from serving.spool_entries import Entry, tell
 from serving.spool_metrics import (
     SegmentRefusedError,
     ShipReport,
@@ -38,17 +39,6 @@ MAX_HELD_BYTES = 16_000_000
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class _Entry:
-    """Lines that are written together, and who waits for them."""
-
-    __slots__ = ("content", "future", "lines")
-
-    def __init__(self, content: bytes, lines: int, future: "asyncio.Future[None] | None") -> None:
-        self.content = content
-        self.lines = lines
-        self.future = future
-
-
 class Spool:
     """Lines in `folder`, a segment file after the other; `ship(content, segment_id)` gets whole sealed segments in a
     thread of its own and must be idempotent by the id. `kill -9` loses nothing that `durable` has returned for."""
@@ -72,7 +62,7 @@ class Spool:
         self._max_segment_bytes = max_segment_bytes
         self._max_segment_age_s = max_segment_age_s
         self._max_bytes = max_bytes
-        self._held: deque[_Entry] = deque()
+        self._held: deque[Entry] = deque()
         self._held_bytes = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -103,7 +93,7 @@ class Spool:
         self._spans.asked()
         with self._changed:
             if not self._stopping and self._held_bytes + len(line) < MAX_HELD_BYTES:
-                self._hold(_Entry(line + b"\n", 1, None))
+                self._hold(Entry(line + b"\n", 1, None))
                 self._losing = False
                 return
             first, self._losing = not self._losing, True
@@ -129,7 +119,7 @@ class Spool:
                 raise SpoolBrokenError(f"the spool of {self.name} is stopped")
             if self._held_bytes + len(content) >= MAX_HELD_BYTES:
                 raise SpoolFullError(f"{self.name} come faster than the disk takes them")
-            self._hold(_Entry(content, len(lines), future))
+            self._hold(Entry(content, len(lines), future))
         await future
 
     def waiting(self) -> tuple[int, int, float]:
@@ -153,7 +143,7 @@ class Spool:
 
     # --- The writer's thread ----------------------------------------------------------------------------------
 
-    def _hold(self, entry: _Entry) -> None:
+    def _hold(self, entry: Entry) -> None:
         self._held.append(entry)
         self._held_bytes += len(entry.content)
         if entry.future is not None or len(self._held) == 1:
@@ -185,7 +175,7 @@ class Spool:
             self._metrics.lost.labels(self.name).inc(left)
             log.error("%d lines of %s are lost: the disk takes nothing", left, self.name)
 
-    def _taken(self) -> tuple[list[_Entry], bool]:
+    def _taken(self) -> tuple[list[Entry], bool]:
         """What to write now; empty when it is only time to seal."""
         with self._changed:
             if not self._opened or not self._held:
@@ -226,7 +216,7 @@ class Spool:
         self._mark(None)
         self._shipper.add(left)
 
-    def _store(self, entries: list[_Entry]) -> SpoolError | None:
+    def _store(self, entries: list[Entry]) -> SpoolError | None:
         if not self._opened:
             self._open()
         if not self._opened:
@@ -239,11 +229,16 @@ class Spool:
             self._seal()  # what is whole in it is shipped; the next attempt has a file of its own
             kind = SpoolFullError if error.errno in _NO_ROOM else SpoolBrokenError
             self._mark(kind(f"{self.name} cannot be written: {error.strerror}"))
+        except (
+            Exception
+        ):  # the thread must outlive whatever it meets: who waits is told, the next attempt may work
+            log.exception("%s cannot be written", self.name)
+            self._mark(SpoolBrokenError(f"{self.name} cannot be written"))
         else:
             self._mark(None)
         return self._broken
 
-    def _append_to_segment(self, entries: list[_Entry]) -> None:
+    def _append_to_segment(self, entries: list[Entry]) -> None:
         content = b"".join(entry.content for entry in entries)
         lines = sum(entry.lines for entry in entries)
         waiting = self._shipper.waiting()[1] + (self._segment.size if self._segment else 0)
@@ -269,17 +264,9 @@ class Spool:
             log.error("a segment of %s waits for the next start: %s", self.name, error.strerror)  # noqa: TRY400
         self._segment = None  # last: what waits is never counted as nothing
 
-    def _answer(self, entries: list[_Entry], error: SpoolError | None) -> None:
+    def _answer(self, entries: list[Entry], error: SpoolError | None) -> None:
         """Tell those who wait; after an error the lines nobody waits for are kept for the next attempt."""
-        waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for entry in entries:
-            if entry.future is not None:
-                waiting.setdefault(entry.future.get_loop(), []).append(entry.future)
-        for loop, futures in waiting.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, futures, error)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                log.debug("nobody waits for %d lines of %s", len(futures), self.name)
+        tell(entries, error)
         if error is not None:
             kept = [entry for entry in entries if entry.future is None]
             with self._changed:
@@ -292,13 +279,3 @@ class Spool:
         elif error is None and self._broken is not None:
             log.info("%s are written again", self.name)
         self._broken = error
-
-
-def _resolve(futures: list["asyncio.Future[None]"], error: SpoolError | None) -> None:
-    for future in futures:
-        if future.done():
-            continue  # whoever waited has gone
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(type(error)(*error.args))
