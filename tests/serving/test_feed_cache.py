@@ -357,6 +357,28 @@ def test_neither_users_nor_lists_of_a_user_grow_without_end(nowhere, user):
     run(main())
 
 
+def test_what_is_kept_is_bounded_in_bytes_too(nowhere, user):
+    async def main():
+        size = len(made(1).items)
+        async with cache_of(nowhere, max_bytes=10 * size + 9) as cache:
+            make = Maker()
+            for i in range(9):
+                await cache.get(f"{user} {i // 2}", f"k{i}", make)
+            assert cache._bytes == 9 * size
+            await cache.get(f"{user} 0", "k0", make)  # asked for again: the last to go
+            for i in range(20, 24):
+                await cache.get(f"{user} {i}", "k", make)
+            assert cache.in_memory(f"{user} 1", "k2") is None
+            assert cache.in_memory(f"{user} 0", "k0") is not None
+            kept = [made.items for lists in cache._users.values() for _, made in lists.values()]
+            assert cache._bytes == sum(map(len, kept)) <= 10 * size + 9
+            cache.drop(f"{user} 0")
+            cache.clear()
+            assert cache._bytes == 0
+
+    run(main())
+
+
 def test_clearing_forgets_what_is_there_and_what_is_on_its_way(nowhere, user):
     async def main():
         async with cache_of(nowhere) as cache:

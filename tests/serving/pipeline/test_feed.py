@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import sparse
 
+from ml.blend import BlendModel, Mixture
 from ml.factors import FactorModel
+from ml.neighbours import NeighbourModel
 from serving.pipeline import retrieval
 from serving.pipeline.config import PipelineConfig
 from serving.pipeline.planning import EVERYTHING_WAS_MET
@@ -149,6 +152,50 @@ def test_popularity_may_be_champion():
 def test_any_kind_may_be_champion(kind):
     page = pipeline_with(taste(kind), taste("svd"), champion=kind).feed("bob", 2, config=PLAIN)
     assert (page.rows, page.source, page.kind, page.degraded) == ([5, 4], "personal", kind, ())
+
+
+def neighbours():
+    """Who watched v0 likes v1 most, then v2; who watched v5 likes v4, then v3."""
+    weights = np.zeros((6, 6), np.float32)
+    weights[0, 1:3], weights[5, 3:5] = (0.9, 0.5), (0.5, 0.9)
+    history = np.array([[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], np.float32)
+    return NeighbourModel(
+        kind="item-item",
+        user_ids=np.array(["ann", "bob"]),
+        video_ids=np.array(VIDEOS),
+        history=sparse.csr_matrix(history),
+        weights=sparse.csr_matrix(weights),
+        video_bias=np.zeros(6, np.float32),
+    )
+
+
+def hybrid():
+    mixture = Mixture({"svd": 0.5, "content": 0.5}, np.zeros(6, np.float32))
+    return BlendModel(
+        kind="hybrid",
+        parts={"svd": taste("svd"), "content": taste("content")},
+        user_ids=np.array(["ann", "bob"]),
+        watches=np.array([1, 1], np.float32),
+        of_known=mixture,
+        of_strangers=mixture,
+        history_scale=1.0,
+        newness=np.zeros(6, np.float32),
+    )
+
+
+@pytest.mark.parametrize("champion", [neighbours, hybrid])
+def test_a_champion_without_vectors_of_its_own_ranks_who_it_knows(champion):
+    model = champion()
+    pipeline = pipeline_with(model, taste("svd"), champion=model.kind, watched={"ann": [0], "bob": [5]})
+    assert pipeline.feed("ann", 2, config=PLAIN).rows == [1, 2]
+    page = pipeline.feed("bob", 2, config=PLAIN)
+    assert (page.rows, page.kind, page.source, page.degraded) == ([4, 3], model.kind, "personal", ())
+    # Sessions are placed by another model's vectors, and so are strangers.
+    met = session("v2", pipeline=pipeline)
+    assert "session" in pipeline.feed("ann", 2, session=met, config=PLAIN, explain=True).parts[0]
+    assert pipeline.feed("stranger", 2, session=met, config=PLAIN).kind == "svd"
+    whole = [row for offset in range(0, 8, 2) for row in pipeline.feed("bob", 2, offset, config=PLAIN).rows]
+    assert sorted(whole) == [0, 1, 2, 3, 4]
 
 
 def test_videos_the_model_does_not_know_come_last_by_popularity():
