@@ -51,7 +51,7 @@ class DagsterClient:
     """Talks to the webserver of this stack."""
 
     def __init__(self, settings: Settings, timeout_s: float = 60) -> None:
-        self._url = f"{settings.dagster_url}/graphql"
+        self._url = settings.dagster_api_url
         self._http = httpx.Client(timeout=timeout_s)
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class DagsterApi:
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(LAUNCH_BUDGET_S, connect=1.0), event_hooks={"request": [propagate]}
         )
-        self._url = f"{settings.dagster_url}/graphql"
+        self._url = settings.dagster_api_url
         self._reading = Breaker("dagster", metrics, budget_s=read_budget_s)
         self._launching = Breaker("dagster_launch", metrics, budget_s=LAUNCH_BUDGET_S)
 

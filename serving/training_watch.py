@@ -26,7 +26,7 @@ class TrainingWatch:
     """`reelgraph_training_failed`: 1 or 0 by the newest run that ended; NaN while none has, or Dagster is not heard."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry, every_s: float = EVERY_S) -> None:
-        self._url = f"{settings.dagster_url}/graphql"
+        self._url = settings.dagster_api_url
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
         self.failed = Gauge(

@@ -76,9 +76,12 @@ class Settings(BaseSettings):
         None, description="host:port of Postgres as ClickHouse reaches it; DATABASE_URL's if unset"
     )
 
-    # Where the endpoint and MLflow are reached, if not at `bind_host`.
+    # Where the endpoint, Dagster and MLflow are reached, if not at `bind_host`.
     endpoint_url_override: Annotated[str | None, AfterValidator(values.page_url)] = Field(
         None, validation_alias=_env("REELGRAPH_ENDPOINT_URL")
+    )
+    dagster_url_override: Annotated[str | None, AfterValidator(values.page_url)] = Field(
+        None, validation_alias=_env("REELGRAPH_DAGSTER_URL"), description="its webserver, for our programs"
     )
     public_mlflow_url: Annotated[str | None, AfterValidator(values.page_url)] = Field(
         None, description="MLflow as a browser opens it; MLFLOW_TRACKING_URI if unset"
@@ -232,7 +235,13 @@ class Settings(BaseSettings):
 
     @property
     def dagster_url(self) -> str:
+        """For people: what a browser opens."""
         return self._here(self.dagster_port)
+
+    @property
+    def dagster_api_url(self) -> str:
+        """Dagster's GraphQL, for our programs."""
+        return f"{self.dagster_url_override or self.dagster_url}/graphql"
 
     @property
     def endpoint_url(self) -> str:
