@@ -10,8 +10,8 @@ from serving.security.description import describe_security
 from serving.security.guard import Guard
 
 DESCRIPTION = """Short-video recommendations. Every list names the bundle and the registered model version it was made
-with, and a `request_id` (also the header `X-Request-ID`). Videos a user has met never come back. Errors are
-`application/problem+json`."""
+with, and a `request_id` (also the header `X-Request-ID`). Videos a user has met come back only when nothing else is
+left, those they reported never. Errors are `application/problem+json`."""
 
 
 class GuardedApp(FastAPI):
