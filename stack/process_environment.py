@@ -1,5 +1,6 @@
 """What any process of ours needs in its environment, whatever the settings: silence, and loopback without a proxy."""
 
+import os
 from collections.abc import Mapping
 
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -14,6 +15,11 @@ def no_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     hosts = dict.fromkeys(stripped for word in [*words, *HERE] if (stripped := word.strip()))
     value = "*" if "*" in hosts else ",".join(hosts)
     return {"NO_PROXY": value, "no_proxy": value}
+
+
+def reach_loopback_directly() -> None:
+    """Let no HTTP client of this process send a request for our own servers to a proxy. For entry points."""
+    os.environ.update(no_proxy(os.environ))
 
 
 def telemetry_off() -> dict[str, str]:

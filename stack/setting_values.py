@@ -98,6 +98,11 @@ def signing_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def reached_at(listening: str) -> str:
+    """Where a server that listens there is reached on this machine: an address that means all has loopback in it."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listening, listening)  # noqa: S104 - compared, not bound
+
+
 def without_credentials(url: str) -> str:
     """The URL as it may be shown: no user, no password."""
     parts = urlsplit(url)

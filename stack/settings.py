@@ -17,7 +17,9 @@ from sqlalchemy.engine import URL, make_url
 
 from stack import setting_values as values
 from stack.process_environment import no_proxy
+from stack.process_environment import reach_loopback_directly as reach_loopback_directly
 from stack.process_environment import telemetry_off as telemetry_off
+from stack.setting_values import reached_at as reached_at
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -120,9 +122,7 @@ class Settings(BaseSettings):
     gate_max_size_mb: float = Field(500.0, gt=0, description="of the model's files")
     gate_max_latency_ms: float = Field(50.0, gt=0, description="p95 of ranking one user's top 100")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "text"] | None = Field(
-        None, description="of the endpoint; unset: text on a terminal, JSON elsewhere"
-    )
+    log_format: Literal["json", "text"] | None = Field(None, description="unset: text on a terminal")
 
     # The endpoint: who may call it (serving/security).
     development: bool = Field(
@@ -316,11 +316,6 @@ class Settings(BaseSettings):
         return self.home / "bundles" / "current"
 
 
-def reached_at(listening: str) -> str:
-    """Where a server that listens there is reached on this machine: an address that means all has loopback in it."""
-    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(listening, listening)  # noqa: S104 - compared, not bound
-
-
 def explain(error: ValidationError) -> str:
     """Name each bad variable, its value and what it must be, a line each."""
     lines = []
@@ -382,11 +377,6 @@ def _names_in(env_file: Path) -> list[str]:
 def get_settings() -> Settings:
     """The settings of this process, read once."""
     return load_settings()
-
-
-def reach_loopback_directly() -> None:
-    """Let no HTTP client of this process send a request for our own servers to a proxy. For entry points."""
-    os.environ.update(no_proxy(os.environ))
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
