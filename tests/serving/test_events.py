@@ -1,5 +1,6 @@
 """The event routes in process: what is accepted is on disk, and what is not is named."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -233,6 +235,34 @@ def test_a_batch_of_good_events_is_accepted_and_one_of_bad_ones_refused(client, 
     assert list(refused(client.post(BATCH, json={"events": []}), 422)) == ["events"]
 
 
+def test_a_large_batch_leaves_the_event_loop_to_others_in_between(app, state, lonely):
+    async def run() -> tuple[int, int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0)
+                ticks += 1
+
+        async def none(lines: object) -> None:
+            return None
+
+        state.events._spool.all_durable = none  # judging alone, no disk
+        transport = httpx.ASGITransport(Gateway(app, state.metrics))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            ticker = asyncio.create_task(tick())
+            few = (await client.post(BATCH, json={"events": [GOOD]})).status_code
+            before = ticks
+            many = (await client.post(BATCH, json={"events": [GOOD] * 1000})).status_code
+            ticker.cancel()
+        assert (few, many) == (202, 202)
+        return before, ticks - before
+
+    few, many = asyncio.run(run())
+    assert many >= few + 15
+
+
 def test_nobody_tracks_for_another_user(client, state, lonely, monkeypatch):
     state.security = Security(lonely, state.metrics)
     monkeypatch.setattr(state.security, "may_act_for", lambda request, user_id: user_id == "ann")
@@ -271,8 +301,6 @@ def test_a_full_disk_is_said_with_a_time_to_come_back(client, state, monkeypatch
 
 
 def test_a_disk_that_hangs_keeps_nobody_waiting(client, state, monkeypatch):
-    import asyncio
-
     async def hang(lines: object) -> None:
         await asyncio.sleep(60)
 
