@@ -131,7 +131,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     for name in _FOREIGN:
         foreign = logging.getLogger(name)
         foreign.handlers[:] = []
-        foreign.propagate = True
+        # Without a handler uvicorn does not even put a line together for each request.
+        foreign.propagate = name != "uvicorn.access"
     for ours in ("serving", "ingestion", "data_quality", "ml", "stack"):
         logging.getLogger(ours).setLevel(settings.log_level)
     logging.captureWarnings(capture=True)

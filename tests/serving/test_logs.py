@@ -93,6 +93,11 @@ def test_uvicorns_and_bentomls_lines_come_once_and_in_the_same_form(configured):
     ]
 
 
+def test_uvicorn_is_not_asked_for_a_line_a_request(configured):
+    configured()
+    assert not logging.getLogger("uvicorn.access").hasHandlers()
+
+
 @pytest.mark.parametrize(
     ("status", "seconds", "said"), [(200, 0.4, 0), (404, 0.1, 0), (200, 0.6, 1), (500, 0.1, 1)]
 )
