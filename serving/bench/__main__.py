@@ -1,7 +1,7 @@
 """`make bench-serving`: the endpoint's figures under load, held against their targets.
 
-Prints a table, writes `build/bench/serving.json`; exit status 1 if a figure misses its target at full size. A quick run
-asks only whether the benchmark itself works.
+Prints a table, writes `build/bench/serving.json` and `docs/serving.md`; exit status 1 if a figure misses its target at
+full size. A quick run asks only whether the benchmark itself works, and writes its page into `build/bench`.
 """
 
 import importlib
@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 
 from serving.bench.figures import Result, misses, show, write
+from serving.bench.page import write_page
 from serving.bench.servers import BUILD
-from stack.settings import reach_loopback_directly
+from stack.settings import PROJECT_ROOT, reach_loopback_directly
 
 console = Console()
 
@@ -47,7 +48,9 @@ def main(
         path = BUILD / ("serving-quick.json" if quick else "serving.json")
         write(path, measured, load_average_before=round(before, 2), at=time.strftime("%H:%M:%S"))
     show(console, results)
-    console.print(f"written to {path}", soft_wrap=True)
+    document = (BUILD if quick else PROJECT_ROOT / "docs") / "serving.md"
+    write_page(path, document)
+    console.print(f"written to {path} and {document}", soft_wrap=True)
     raise typer.Exit(1 if misses(results) and not quick else 0)
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,12 +41,12 @@ class Figure:
 
     @property
     def got(self) -> str:
-        return f"{_short(self.seen)} {self.unit}".strip()
+        return f"{_short(self.seen)} {self.unit}".strip() if isfinite(self.seen) else "for ever"
 
 
 @dataclass
 class Result:
-    """What one part measured: figures against targets, and everything else it saw."""
+    """What one part measured: figures against targets, and everything else it saw. JSON has no infinity: null."""
 
     part: str
     figures: list[Figure] = field(default_factory=list)
@@ -55,7 +56,10 @@ class Result:
         self.figures += figures
 
     def as_json(self) -> dict[str, Any]:
-        figures = [{**asdict(figure), "met": figure.met} for figure in self.figures]
+        figures = [
+            {**asdict(figure), "seen": figure.seen if isfinite(figure.seen) else None, "met": figure.met}
+            for figure in self.figures
+        ]
         return {"part": self.part, "figures": figures, "details": self.details}
 
 
