@@ -75,7 +75,7 @@ class FeedCache:
         self._making: dict[tuple[str, str], asyncio.Task[tuple[CachedList, bool]]] = {}
         self._writing: dict[asyncio.Task[None], str] = {}
         # Users whose lists in Redis are of before they acted, until Redis says that they are gone or they run out.
-        self._outdated: dict[str, float] = {}
+        self._outdated: OrderedDict[str, float] = OrderedDict()
         self._redis = Redis.from_url(
             redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=64
         )
