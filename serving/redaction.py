@@ -20,6 +20,8 @@ _PATTERNS = (
     # An API key of ours (serving.security.api_keys): its id may be read, its secret not.
     (re.compile(r"\b(rgk_[0-9a-f]{16}_)[\w-]+"), rf"\1{STRUCK}"),
     (re.compile(r"\b(bearer|basic|apikey)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {STRUCK}"),
+    # The data that ClickHouse quotes when it cannot read it: somebody's event.
+    (re.compile(r"\bbefore: ('[^']*'?|\"[^\"]*\"?)"), f"before: {STRUCK}"),
     # `password=...`, `"client_secret": "..."`, `X-API-Key: ...`, `access_token='...'`.
     (
         re.compile(

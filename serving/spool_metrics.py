@@ -58,6 +58,9 @@ class SpoolMetrics:
         self.failures = Counter(
             "reelgraph_spool_ship_failures", "Attempts to ship that failed", ["spool"], registry=registry
         )
+        self.failing = Gauge(
+            "reelgraph_spool_failing", "1 while the store takes nothing", ["spool"], registry=registry
+        )
         self.sync_seconds = Histogram(
             "reelgraph_spool_sync_seconds", "Time of one group commit", ["spool"], buckets=_SECONDS,
             registry=registry,

@@ -101,6 +101,7 @@ class Shipper:
             return self._refused(segment, error)
         except Exception as error:  # a store that is down, a disk that does not answer: kept and tried again
             self._metrics.failures.labels(self._name).inc()
+            self._metrics.failing.labels(self._name).set(1)
             if not self._failing:
                 self._failing = True
                 log.warning("%s are kept on disk, shipping them failed: %s: %s",
@@ -109,6 +110,7 @@ class Shipper:
         if self._failing:
             self._failing = False
             log.info("%s are shipped again", self._name)
+        self._metrics.failing.labels(self._name).set(0)
         done = report or ShipReport(segment.lines, segment.lines)
         for result in ("stored", "duplicate", "quarantined"):
             self._metrics.shipped.labels(self._name, result).inc(getattr(done, result))

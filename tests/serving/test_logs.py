@@ -180,6 +180,10 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
         ("headers: {'X-API-Key': 'rk_12.abcdef'}", "headers: {'X-API-Key': ***}"),
         ('{"client_secret": "s3cr3t", "a": 1}', '{"client_secret": ***, "a": 1}'),
         ("password=hunter2&user=ann", "password=***&user=ann"),
+        (
+            "Cannot parse input: expected '{' before: 'ann,v1\\n': (at row 1)",
+            "Cannot parse input: expected '{' before: ***: (at row 1)",
+        ),
         ("?access_token=abc&limit=20", "?access_token=***&limit=20"),
         # What only looks like one stays.
         ("see http://host/users/ann@example", "see http://host/users/ann@example"),
@@ -242,7 +246,19 @@ def test_a_secret_in_a_secrets_place_is_struck_out_whatever_it_is(secret, place)
 
 def test_a_long_hostile_line_is_struck_out_in_linear_time():
     redact = Redaction()
-    parts = ("password", "password='", "a://", "eyJaaaaa.", "eyJaaaaa-", "x-", "a", "bearer ", " ", "token :")
+    parts = (
+        "before: '",
+        "password",
+        "password='",
+        "a://",
+        "eyJaaaaa.",
+        "eyJaaaaa-",
+        "x-",
+        "a",
+        "bearer ",
+        " ",
+        "token :",
+    )
     for hostile in (part * (200_000 // len(part)) for part in parts):
         assert min(timeit.repeat(lambda text=hostile: redact(text), number=1, repeat=2)) < 2, hostile[:20]
 
