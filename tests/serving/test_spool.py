@@ -113,16 +113,22 @@ def test_many_who_wait_share_few_syncs(make, monkeypatch):
 
 def test_a_store_that_is_down_loses_nothing_and_is_said_once(make, store, caplog):
     store.down = True
+    registry = CollectorRegistry()
+
+    def failing() -> float | None:
+        return registry.get_sample_value("reelgraph_spool_failing", {"spool": "events"})
 
     async def run() -> None:
-        spool = make()
+        spool = make(registry=registry)
         await spool.durable(b"one")
         await asyncio.to_thread(wait_for, lambda: store.attempts >= 3, "three attempts")
         assert spool.waiting()[0] == 1
         assert spool.waiting()[2] > 0.2
+        assert failing() == 1
         store.down = False
         await asyncio.to_thread(wait_for, lambda: store.lines == [b"one"], "the line", 15)
         await spool.stop(5)
+        assert failing() == 0
 
     asyncio.run(run())
     assert caplog.text.count("shipping them failed") == 1
