@@ -10,7 +10,7 @@ import orjson
 
 from ingestion import segment_book
 from ingestion.clickhouse import literal
-from ingestion.clickhouse_http import ClickHouseHttp
+from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
 from ingestion.erasure.redaction import REASON, REDACTED
 from ingestion.errors import LedgerImbalanceError
 from ingestion.event_checks import FIELDS, fault
@@ -19,6 +19,7 @@ from ingestion.segment_book import SOURCE, Counts
 REFUSED_LINE: Final = orjson.dumps({"refused": REASON})
 """What the endpoint spools of an event of an erased user: that there was one."""
 _AT_ONCE = 5_000
+_MOST_REFUSED = 50
 _COLUMNS: Final = (*FIELDS, "created_at")
 _INSTANTS: Final = ("impression_timestamp", "created_at")
 
@@ -64,14 +65,15 @@ def store_segment(client: ClickHouseHttp, content: bytes, segment_id: str, erase
         # Cut off before: what that attempt stored is ours, unless its user was erased since.
         more = max(0, len(events.rejected) - book.counts.quarantined)
         book = book.with_more_refused(more)
-    _quarantine(client, segment_id, events.rejected)
-    missing = [event for event in events.good if event["event_id"] not in present]
-    for some in _chunks(missing):
-        client.insert("playback_events", _COLUMNS, map(_row, some))
+    refused: list[Rejected] = []
+    for some in _chunks([event for event in events.good if event["event_id"] not in present]):
+        refused += _insert(client, some)
+    _quarantine(client, segment_id, events.rejected + refused)
     stored = _present(client, events.good)
-    if len(stored) != len(events.good):
+    if len(stored) + len(refused) != len(events.good):
         raise LedgerImbalanceError(f"{len(events.good)} events sent to ClickHouse, {len(stored)} are stored")
     _note_sessions(client, [event for event in events.good if event["event_id"] in present])
+    book = book.with_more_refused(len(refused))
     segment_book.count(client, book)
     return book.counts
 
@@ -100,6 +102,22 @@ def sort_lines(lines: Iterable[bytes], erased: Container[str]) -> Sorted:
 
 def _kept(line: bytes) -> str:
     return line.decode("utf-8", "replace")
+
+
+def _insert(client: ClickHouseHttp, events: Sequence[dict[str, Any]]) -> list[Rejected]:
+    """Store them; those that ClickHouse will never take are found by halves. Raises `RowsRefusedError` if they are
+    many: then it is no matter of single rows."""
+    try:
+        client.insert("playback_events", _COLUMNS, map(_row, events))
+    except RowsRefusedError as error:
+        if len(events) == 1:
+            return [Rejected("event", f"ClickHouse refuses it: {error}", _kept(orjson.dumps(events[0])))]
+        half = len(events) // 2
+        refused = _insert(client, events[:half]) + _insert(client, events[half:])
+        if len(refused) > _MOST_REFUSED:
+            raise
+        return refused
+    return []
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data_quality.contract_checks import check_batch
 from data_quality.contracts import EVENTS
 from ingestion import event_stream, ledger, segment_book
-from ingestion.clickhouse_http import ClickHouseHttp
+from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
 from ingestion.errors import ForeignDataError, StoreUnreachableError
 from ingestion.event_checks import FIELDS, fault
 from ingestion.event_stream import REFUSED_LINE, instant, quarantine_id, store_segment
@@ -177,6 +177,26 @@ def test_whatever_bytes_a_line_holds_it_is_one_line_and_kept_as_far_as_it_is_tex
     assert kept == {"", "\ufffd\x00a\rb", "3", '{"user_id": 3}'}
 
 
+def test_events_that_only_clickhouse_refuses_are_quarantined_and_block_no_others(http, client, monkeypatch):
+    """None that pass our checks are known."""
+    monkeypatch.setattr(event_stream, "fault", lambda event: None)
+    events = [event(number, event_type="stare" if number in (3, 8) else "like") for number in range(20)]
+    for _ in range(2):
+        assert store_segment(http, segment(*events), "one-00000001", set()) == Counts(20, 18, 0, 2)
+    found = client.query("SELECT reason, event FROM quarantined_events ORDER BY event").result_rows
+    assert sorted(json.loads(row[1])["video_id"] for row in found) == ["v3", "v8"]
+    assert all("Unknown element 'stare'" in row[0] for row in found)
+    assert book(client) == [(20, 18, 0, 2)]
+
+
+def test_a_segment_of_many_such_events_is_refused_whole(http, client, monkeypatch):
+    monkeypatch.setattr(event_stream, "fault", lambda event: None)
+    monkeypatch.setattr(event_stream, "_MOST_REFUSED", 3)
+    with pytest.raises(RowsRefusedError):
+        store_segment(http, segment(*(event(n, event_type="stare") for n in range(8))), "one-00000001", set())
+    assert count(client, "playback_events") == 0
+
+
 def test_nothing_of_an_erased_user_is_kept_but_that_there_was_an_event(http, client):
     key = b"k" * 32
     erased = ErasedUsers(key, frozenset({pseudonym(key, "bob")}))
@@ -188,16 +208,20 @@ def test_nothing_of_an_erased_user_is_kept_but_that_there_was_an_event(http, cli
     assert client.query("SELECT DISTINCT user_id FROM playback_events").result_rows == [("ann",)]
 
 
-def test_who_is_erased_between_two_attempts_is_refused_and_the_book_still_balances(http, client, monkeypatch):
+@pytest.mark.parametrize("dies_at", ["_insert", "_quarantine"])  # before and after the events are stored
+def test_who_is_erased_between_two_attempts_is_refused_and_the_book_still_balances(
+    http, client, monkeypatch, dies_at
+):
     content = segment(event(1), event(2, user_id="bob"))
 
     def dying(*_: object) -> None:
         raise DiedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(event_stream, "_quarantine", dying)
+        patch.setattr(event_stream, dies_at, dying)
         with pytest.raises(DiedError):
             store_segment(http, content, "one-00000001", set())
+    client.command("DELETE FROM playback_events WHERE user_id = 'bob'")  # the erasure
     assert store_segment(http, content, "one-00000001", {"bob"}) == Counts(2, 1, 0, 1)
     assert book(client) == [(2, 1, 0, 1)]
     assert count(client, "playback_events") == 1
