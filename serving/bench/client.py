@@ -16,6 +16,8 @@ import numpy as np
 
 from serving.bench.samples import CACHED, DEGRADED, EMPTY, MIXED, Samples
 
+# uvloop's timers count milliseconds: asked for less, it would spin.
+_TICK_S = 0.001
 _SWEEP_S = 0.1
 _RECONNECT_S = 0.05
 # A list's header fields and everything before its items.
@@ -100,7 +102,7 @@ class _Run:
                 self.waiting.append(self._next)
             self._next += 1
         if self._next < last:
-            self._loop.call_later(max(0.0, due[self._next] - now), self._tick)
+            self._loop.call_later(max(_TICK_S, due[self._next] - now), self._tick)
 
     async def _sweep(self, connections: "list[_Connection]") -> None:
         while True:
