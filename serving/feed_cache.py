@@ -7,10 +7,8 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -18,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from serving.breaker import Breaker, DependencyError
+from serving.cached_list import CachedList, packed, unpacked
 from serving.metrics import Metrics
-from serving.pipeline.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +28,6 @@ MAX_LISTS_OF_A_USER = 8
 MAX_BYTES = 256_000_000
 # Lists that were made together do not run out together.
 JITTER = 0.1
-
-
-@dataclass(frozen=True)
-class CachedList:
-    """A page and its items as they are sent."""
-
-    page: Page
-    items: bytes
 
 
 class CacheMetrics:
@@ -194,7 +184,7 @@ class FeedCache:
             value = await self._breaker.call(self._redis.hget(_name(user_id), key), RedisError)  # type: ignore[arg-type]
         except DependencyError:
             return None
-        return _unpacked(value) if value else None
+        return unpacked(value) if value else None
 
     async def _to_redis(
         self, user_id: str, key: str, made: CachedList, ttl_s: float, outdated: float | None
@@ -203,7 +193,7 @@ class FeedCache:
             pipeline = self._redis.pipeline(transaction=False)
             if outdated is not None:
                 pipeline.delete(_name(user_id))
-            pipeline.hset(_name(user_id), key, _packed(made, time.time() + ttl_s))
+            pipeline.hset(_name(user_id), key, packed(made, time.time() + ttl_s))
             pipeline.expire(_name(user_id), max(1, math.ceil(self._ttl_s)))
             await pipeline.execute()
 
@@ -243,20 +233,3 @@ class FeedCache:
 
 def _name(user_id: str) -> str:
     return f"user:{user_id}:feeds"
-
-
-def _packed(made: CachedList, until: float) -> bytes:
-    return orjson.dumps([until, vars(made.page), made.items.decode()])
-
-
-def _unpacked(value: bytes | str) -> tuple[CachedList, float] | None:
-    """The list and how many seconds it is still good for; None for one that is too old (the lists of a user run out
-    together in Redis) and for what another version of this code wrote."""
-    try:
-        until, page, items = orjson.loads(value)
-        left_s = float(until) - time.time()
-        found = CachedList(Page(**{**page, "degraded": tuple(page["degraded"])}), items.encode())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("a cached list in Redis cannot be read: %s", type(error).__name__)
-        return None
-    return (found, left_s) if left_s > 0 else None

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from serving.answers import items_of, lineage_of, list_answer
 from serving.bundle import TRENDING
+from serving.cached_list import CachedList
 from serving.decisions.decision import Decision
 from serving.experiments.assignment import NO_EXPERIMENT, Assignment
-from serving.feed_cache import CachedList
 from serving.live import Serving
 from serving.opt_out import NOBODY
 from serving.pipeline.candidates import Gathered

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from redis.asyncio import Redis
 
-from serving.feed_cache import MAX_LISTS_OF_A_USER, CachedList, FeedCache
+from serving.cached_list import CachedList
+from serving.feed_cache import MAX_LISTS_OF_A_USER, FeedCache
 from serving.metrics import Metrics
 from serving.pipeline.page import Page
 
