@@ -25,8 +25,10 @@ _NEWEST = 50
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
     ... on LaunchRunSuccess { run { runId status } } ... on Error { message } } }"""
 _RUNS = """query ($filter: RunsFilter!, $limit: Int!) { runsOrError(filter: $filter, limit: $limit) { __typename
-    ... on Runs { results { runId jobName status startTime endTime tags { key value } } }
+    ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } }
     ... on Error { message } } }"""
+_CANCEL = """mutation ($id: String!) { terminateRun(runId: $id) { __typename
+    ... on TerminateRunFailure { message } ... on Error { message } } }"""
 
 
 class DagsterDownError(Exception):
@@ -39,11 +41,12 @@ class DagsterRefusedError(Exception):
 
 @dataclass(frozen=True)
 class DagsterRun:
-    """`started_at`, `ended_at`: epoch seconds."""
+    """`created_at`, `started_at`, `ended_at`: epoch seconds."""
 
     run_id: str
     job: str
     status: str
+    created_at: float
     started_at: float | None
     ended_at: float | None
     tags: Mapping[str, str]
@@ -94,6 +97,10 @@ class DagsterApi:
             found = await self._call(self._reading, _RUNS, "Runs", filter=filters, limit=_NEWEST)
         return [_run(item) for item in found["results"]]
 
+    async def cancel(self, run_id: str) -> None:
+        with span("dagster.cancel"):
+            await self._call(self._launching, _CANCEL, "TerminateRunSuccess", id=run_id)
+
     async def _call(self, breaker: Breaker, query: str, typename: str, **variables: Any) -> dict[str, Any]:
         try:
             found = await breaker.call(self._ask(query, variables), httpx.HTTPError, ValueError, KeyError)
@@ -118,6 +125,7 @@ def _run(found: Mapping[str, Any]) -> DagsterRun:
         run_id=str(found["runId"]),
         job=str(found["jobName"]),
         status=str(found["status"]),
+        created_at=float(found["creationTime"]),
         started_at=found["startTime"],
         ended_at=found["endTime"],
         tags={str(tag["key"]): str(tag["value"]) for tag in found["tags"]},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from serving.dagster_api import UNDER_WAY, DagsterApi, DagsterRun
+from serving.dagster_api import UNDER_WAY, DagsterApi, DagsterDownError, DagsterRefusedError, DagsterRun
 from serving.domain_events import ModelTrainingStarted, TrainingStarted, training_started
 from serving.metrics import Metrics
 from stack.settings import Settings
@@ -164,19 +164,41 @@ class TrainingRuns:
             if key:
                 tags[KEY_TAG] = _hash(key)
                 for run in await self._api.runs(tags=[{"key": KEY_TAG, "value": tags[KEY_TAG]}]):
+                    if run.status in (
+                        "CANCELED",
+                        "CANCELING",
+                    ):  # it gave way, or was not wanted: it counts for nothing
+                        continue
                     if run.tags.get(REQUEST_TAG) != tags[REQUEST_TAG]:
                         raise KeyOfAnotherTrainingError("this Idempotency-Key started another training")
                     return self._training(run, replayed=True)
-            for run in await self._api.runs(statuses=list(UNDER_WAY)):
-                if run.job in TRAINING_JOBS:
-                    raise TrainingUnderWayError(run.run_id)
+            if under_way := await self._under_way():
+                raise TrainingUnderWayError(under_way[0].run_id)
             run_id, status = await self._api.launch(
                 JOB, assets=asked.assets, config=asked.run_config, tags=tags
             )
+            await self._give_way(run_id)
         log.info("training %s was started by a request (%s)", run_id, asked.model_type)
         payload = TrainingStarted(run_id=run_id, job=JOB, model_type=asked.model_type, trigger="request")
         self._publish(training_started(payload, datetime.now(UTC)))
-        return self._training(DagsterRun(run_id, JOB, status, None, None, tags))
+        return self._training(DagsterRun(run_id, JOB, status, time.time(), None, None, tags))
+
+    async def _under_way(self) -> list[DagsterRun]:
+        """Trainings that have not ended, the first to be created first."""
+        runs = [run for run in await self._api.runs(statuses=list(UNDER_WAY)) if run.job in TRAINING_JOBS]
+        return sorted(runs, key=lambda run: (run.created_at, run.run_id))
+
+    async def _give_way(self, run_id: str) -> None:
+        """Another replica, or a schedule, may have started one between our look and our launch: the first stays.
+
+        If Dagster cannot say, ours stays: its runs wait for each other (`orchestration.pools`)."""
+        try:
+            under_way = [run.run_id for run in await self._under_way()]
+            if run_id in under_way[1:]:
+                await self._api.cancel(run_id)
+                raise TrainingUnderWayError(under_way[0])
+        except (DagsterDownError, DagsterRefusedError) as error:
+            log.warning("whether training %s is the only one is not known: %s", run_id, error)
 
     async def status(self, run_id: str) -> Training:
         """Raises `UnknownTrainingError`."""

@@ -16,6 +16,9 @@ class Dagster:
         self.launched: list[dict[str, Any]] = []
         self.delay_s = 0.0
         self.error: dict[str, Any] | None = None
+        self.cancelled: list[str] = []
+        self.before_launch: list[str] = []
+        """Statuses of trainings that somebody else starts just before ours."""
         double = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +41,12 @@ class Dagster:
         time.sleep(self.delay_s)
         if self.error:
             return self.error
+        if "terminateRun" in query:
+            self.cancelled.append(variables["id"])
+            return {"data": {"terminateRun": {"__typename": "TerminateRunSuccess"}}}
         if "launchRun" in query:
+            while self.before_launch:
+                self.run("training_job", self.before_launch.pop())
             params = variables["params"]
             self.launched.append(params)
             tags = params["executionMetadata"]["tags"]
@@ -58,6 +66,7 @@ class Dagster:
 
     def run(self, job: str, status: str, *, tags: list[dict[str, str]] | None = None, **times: Any) -> dict:
         run = {"runId": str(uuid4()), "jobName": job, "status": status, "startTime": None, "endTime": None}
+        run["creationTime"] = time.time()
         run |= {"tags": tags or [], **times}
         self.runs.insert(0, run)
         return run

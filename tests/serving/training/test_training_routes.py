@@ -38,8 +38,8 @@ def test_every_query_fits_dagsters_schema() -> None:
     from graphql import parse, validate
 
     schema = create_schema().graphql_schema
-    assert len(queries()) == 2
-    assert [validate(schema, parse(query)) for query in queries()] == [[], []]
+    assert len(queries()) == 3
+    assert [validate(schema, parse(query)) for query in queries()] == [[], [], []]
 
 
 def test_a_training_of_everything_is_asked_for_and_told_of(make_client: Make, dagster: Dagster) -> None:
@@ -125,7 +125,21 @@ def test_of_two_at_once_one_starts_a_training(make_client: Make, dagster: Dagste
     assert len(dagster.launched) == 1
 
 
-def test_a_key_starts_one_training_ever(make_client: Make, dagster: Dagster) -> None:
+def test_of_two_replicas_at_once_the_first_stays(make_client: Make, dagster: Dagster) -> None:
+    dagster.before_launch = ["QUEUED"]  # by another replica, between our look and our launch
+    client = make_client(dagster.port)
+    response = client.post(TRAIN, json={})
+    ours, theirs = (run["runId"] for run in dagster.runs)
+    assert (response.status_code, response.json()["run_id"]) == (409, theirs)
+    assert dagster.cancelled == [ours]
+    assert client.published == []  # type: ignore[attr-defined]
+    dagster.runs.clear()
+    dagster.before_launch = ["FAILURE"]  # over already
+    assert client.post(TRAIN, json={}).status_code == 202
+    assert dagster.cancelled == [ours]
+
+
+def test_a_key_starts_one_training_that_is_not_canceled(make_client: Make, dagster: Dagster) -> None:
     first = make_client(dagster.port).post(TRAIN, json={}, headers={"Idempotency-Key": "nightly-1"})
     dagster.runs[0]["status"] = "SUCCESS"
     again = make_client(dagster.port).post(TRAIN, json={}, headers={"Idempotency-Key": "nightly-1"})
@@ -137,6 +151,9 @@ def test_a_key_starts_one_training_ever(make_client: Make, dagster: Dagster) -> 
     )
     assert other.status_code == 422
     assert len(dagster.launched) == 1
+    dagster.runs[0]["status"] = "CANCELED"
+    anew = make_client(dagster.port).post(TRAIN, json={}, headers={"Idempotency-Key": "nightly-1"})
+    assert (anew.status_code, anew.json()["replayed"]) == (202, False)
 
 
 @pytest.mark.parametrize(
