@@ -42,7 +42,7 @@ def fields_of(parts: Sequence[tuple[str, str]]) -> VideoFields:
         if name == "tags":
             tags += [tag.strip() for tag in value.split(",") if tag.strip()]
         elif name in values:
-            raise UploadRefusedError("is there twice", 422, name)
+            raise UploadRefusedError("is there twice", 422, name[:100] or "body")
         elif (
             value or name not in VideoFields.model_fields
         ):  # a form sends the fields that were left empty, too
