@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 NAME = "events"
 DURABLE_S = 2.0
 STOP_S = 5.0
+SEGMENT_S = 2.0
+"""Shipping a segment costs some 15 ms of this process's time, however small it is; dbt looks every five minutes."""
 
 
 class NotDurableError(Exception):
@@ -41,7 +43,11 @@ class EventIntake:
         self.metrics = EventMetrics(state.metrics.registry)
         self._shipper = EventShipper(settings)
         self._spool = Spool(
-            settings.spool_dir / NAME, self._shipper.ship, registry=state.metrics.registry, name=NAME
+            settings.spool_dir / NAME,
+            self._shipper.ship,
+            registry=state.metrics.registry,
+            name=NAME,
+            max_segment_age_s=SEGMENT_S,
         )
 
     def start(self) -> None:
@@ -79,7 +85,9 @@ class EventIntake:
         for event in events:
             self.metrics.count("accepted", event.act.event_type)
             delay_ms = event.row["created_at"] - event.row["impression_timestamp"]
-            self._state.metrics.outcomes.happened(event.act.event_type, event.row["request_id"], delay_ms / 1000)
+            self._state.metrics.outcomes.happened(
+                event.act.event_type, event.row["request_id"], delay_ms / 1000
+            )
 
     async def _durable(self, lines: Iterable[bytes]) -> None:
         try:

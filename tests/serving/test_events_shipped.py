@@ -75,6 +75,16 @@ async def shipped(intake: EventIntake) -> None:
     await asyncio.to_thread(wait_for, lambda: intake.waiting()[0] == 0, "all events in ClickHouse", 60)
 
 
+async def tried_in_vain(intake: EventIntake) -> None:
+    registry = intake._state.metrics.registry
+
+    def failures() -> float:
+        return registry.get_sample_value("reelgraph_spool_ship_failures_total", {"spool": "events"}) or 0
+
+    before = failures()
+    await asyncio.to_thread(wait_for, lambda: failures() > before, "an attempt that fails", 30)
+
+
 def count(client: Client, what: str = "count()") -> int:
     return int(client.query(f"SELECT {what} FROM playback_events").result_rows[0][0])
 
@@ -90,12 +100,14 @@ def test_events_are_taken_while_clickhouse_is_down_and_stored_once_when_it_is_ba
         await track(intake, range(40))
         assert time.perf_counter() - started < 10  # nobody waited for ClickHouse
         assert intake.waiting()[0] == 40
+        await tried_in_vain(intake)
         with clickhouse_of(own):
             await shipped(intake)
             await track(intake, range(40, 60))
             await shipped(intake)
         await track(intake, range(60, 90))  # it is down again
         assert intake.waiting()[0] == 30
+        await tried_in_vain(intake)
         with clickhouse_of(own):
             await shipped(intake)
             await intake.close()
