@@ -74,6 +74,18 @@ def test_a_stranger_is_known_by_what_they_just_met(pipeline):
     np.testing.assert_allclose(page.scores, [0.65, 0.65, 0.35, 0.35, 0.35], atol=1e-6)
 
 
+def test_who_any_model_knows_by_name_is_no_stranger():
+    """A model that knows the user answers before one that knows only what they just did."""
+    positions = {video: (place,) for video, place in zip(VIDEOS, np.linspace(1, -1, 6), strict=True)}
+    only_bob = model_of("two-tower", {"bob": (-1.0,)}, positions)
+    pipeline = pipeline_with(only_bob, taste("svd"), champion="two-tower", watched={})
+    met = session("v5", pipeline=pipeline)
+    page = pipeline.feed("ann", 3, session=met, config=PLAIN.changed({"session_share": 0}))
+    assert (page.kind, page.source, page.rows, page.degraded) == ("svd", "personal", [0, 1, 2], ())
+    assert pipeline.feed("bob", 1, session=met, config=PLAIN).kind == "two-tower"
+    assert pipeline.feed("stranger", 1, session=met, config=PLAIN).kind == "two-tower"
+
+
 def test_who_has_met_everything_meets_it_again_and_is_told(pipeline):
     page = pipeline.feed("max", 5, config=PLAIN)
     assert (page.rows, page.degraded) == ([0, 1, 2, 3, 4], (EVERYTHING_WAS_MET,))
