@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ FIELD_BYTES = 64 << 10
 """Of all fields together, names and headers included."""
 IDLE_S = 30.0
 """A client that sends nothing for as long is gone."""
+LEFTOVER_AGE_S = 7200.0
 
 
 @dataclass(frozen=True)
@@ -198,3 +200,15 @@ class _Form:
         self._small += more
         if self._small > FIELD_BYTES:
             raise UploadRefusedError(f"the fields are larger than {FIELD_BYTES} bytes", 413)
+
+
+def sweep(folder: Path) -> None:
+    """Take away what processes that were killed left behind."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob("*.part"):
+        try:
+            if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
+                path.unlink()
+        except FileNotFoundError:  # another upload was quicker
+            continue

@@ -3,14 +3,12 @@
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from fastapi import Request
-from prometheus_client import CollectorRegistry, Counter
 
 from serving.metrics import Metrics
 from serving.peertube.client import PeerTube, ToUpload
@@ -24,31 +22,16 @@ from serving.peertube.errors import (
     UnknownVideoError,
     UploadUnderWayError,
 )
-from serving.peertube.incoming import Incoming, received
+from serving.peertube.incoming import Incoming, received, sweep
 from serving.peertube.register import UPLOADS_AT_ONCE, Claim, Register, VideoRow
 from serving.peertube.stream_cache import StreamCache
+from serving.peertube.video_metrics import VideoMetrics
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DOUBLE_WAITS_S = 20.0
 """How long a second upload with the same key waits for the first."""
-LEFTOVER_AGE_S = 7200.0
-
-
-class VideoMetrics:
-    """What the video routes count."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.uploads = Counter(
-            "reelgraph_video_uploads", "Uploads by what became of them", ["result"], registry=registry
-        )
-        self.streams = Counter(
-            "reelgraph_video_streams",
-            "Answers about streams by where they came from",
-            ["source"],
-            registry=registry,
-        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +119,7 @@ class Videos:
         self._uploads += 1
         result = "failed"
         try:
-            await asyncio.to_thread(_sweep, self._folder)
+            await asyncio.to_thread(sweep, self._folder)
             async with received(request, self._folder, self._max_upload_bytes) as incoming:
                 done = await self._store(incoming, key or f"content {incoming.content_hash}")
             result = "replayed" if done.replayed else "stored"
@@ -256,15 +239,3 @@ def _to_upload(incoming: Incoming, key_hash: str) -> ToUpload:
         tags=fields.tags,
         language=fields.language,
     )
-
-
-def _sweep(folder: Path) -> None:
-    """Take away what processes that were killed left behind."""
-    if not folder.is_dir():
-        return
-    for path in folder.glob("*.part"):
-        try:
-            if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
-                path.unlink()
-        except FileNotFoundError:  # another upload was quicker
-            continue

@@ -1,6 +1,8 @@
 """An upload is the same however its bytes are cut into pieces, and its hash says what it is."""
 
 import asyncio
+import os
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from serving.peertube.errors import UploadRefusedError
 from serving.peertube.fields import VideoFields, check_kind, fields_of
-from serving.peertube.incoming import Incoming, received
+from serving.peertube.incoming import LEFTOVER_AGE_S, Incoming, received, sweep
 
 HEAD = b"\x00\x00\x00\x18ftypmp42"
 
@@ -118,3 +120,14 @@ def test_a_kind_is_told_by_its_first_bytes(media_type: str, head: bytes, fits: b
     with pytest.raises(UploadRefusedError) as caught:
         check_kind(media_type, head)
     assert (caught.value.status, caught.value.field) == (415, "file")
+
+
+def test_what_a_killed_process_left_is_swept_and_an_upload_under_way_is_not(tmp_path: Path) -> None:
+    old, new = tmp_path / "1-a.part", tmp_path / "2-b.part"
+    for path in (old, new):
+        path.write_bytes(HEAD)
+    long_ago = time.time() - LEFTOVER_AGE_S - 60
+    os.utime(old, (long_ago, long_ago))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
+    sweep(tmp_path / "not there")
