@@ -1,5 +1,6 @@
 """Hot swaps and rollbacks under load: nothing fails, nothing is mixed, and nobody waits much longer."""
 
+import json
 import time
 
 from serving import bento
@@ -28,8 +29,9 @@ def measure(quick: bool) -> list[Result]:
     records = [read_record(folder) for folder in folders]
     marks = {record.bundle_id: plan.mark for record, plan in zip(records, plans, strict=True)}
     stamps = {
-        f'"bundle":"{r.bundle_id}","model":{{"kind":"two-tower","version":{r.models["two-tower"].version}'
-        for r in records
+        f'"bundle":"{record.bundle_id}","model":{{"kind":"{kind}","version":{json.dumps(model.version)}'
+        for record in records
+        for kind, model in record.models.items()
     }
     requests = feeds(sample(plans[0].user_ids, USERS))
     times, calm_s = (5, 5.0) if quick else (TIMES, 30.0)
