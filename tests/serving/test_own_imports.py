@@ -109,6 +109,7 @@ def test_every_package_the_endpoint_imports_is_among_its_requirements():
     assert missing == {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_bento_answers_where_reelgraph_is_not_installed(tmp_path, home: Settings):
     record = tiny_pack(tmp_path / "packed")

@@ -5,10 +5,12 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psycopg2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck
@@ -16,6 +18,7 @@ from pydantic import SecretStr
 from schemathesis.checks import CheckFunction, not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from sqlalchemy.engine import make_url
 
 from ingestion.postgres_schema import connect, upgrade
 from serving import bento
@@ -37,6 +40,10 @@ PROFILE = hypothesis.settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+# Of schemathesis itself: its strategies draw from `random`, which Hypothesis seeds.
+_NOT_OURS = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.stack, _NOT_OURS]
 
 # What this needs is not there in this test: without Dagster, 503 is the true answer.
 NEEDS_ANOTHER_SERVER = ("/api/v1/recs/train",)
@@ -67,10 +74,15 @@ routes, secured_routes = _routes(secured=False), _routes(secured=True)
 @pytest.fixture(scope="module")
 def servers(redis: Settings, postgres: Settings, mlflow_uri: str) -> Iterator[Settings]:
     """Settings of all that the routes ask but Dagster (and ClickHouse, which they never wait for)."""
-    with connect(postgres) as connection:
+    with closing(psycopg2.connect(postgres.database_url.replace("+psycopg2", ""))) as server:
+        server.autocommit = True
+        server.cursor().execute("CREATE DATABASE described")  # the others find theirs empty
+    url = make_url(postgres.database_url).set(database="described").render_as_string(hide_password=False)
+    with connect(postgres.model_copy(update={"database_url_override": url})) as connection:
         upgrade(connection)
     with running(PeerTubeDouble()) as peertube:
         changes = {
+            "database_url_override": url,
             "mlflow_tracking_uri_override": mlflow_uri,
             "peertube_url": peertube.url,
             "peertube_username": PeerTubeDouble.user,

@@ -14,6 +14,8 @@ from tests.serving.otlp import Collector, collecting
 from .conftest import shelve, tiny_pack, wait_for
 from .running_app import running_app
 
+pytestmark = pytest.mark.stack
+
 
 def _trace(number: int) -> tuple[str, dict[str, str]]:
     trace_id = f"{number:032x}"
@@ -26,10 +28,16 @@ def traced(
 ) -> Iterator[tuple[str, Collector]]:
     """An endpoint whose requests are traced if the client traces them."""
     with collecting() as collector:
+        own = f"http://default@127.0.0.1:{clickhouse.clickhouse_port}/traces"  # a database that no other test counts
         settings = redis.model_copy(
-            update={"home": tmp_path / "home", "otel_endpoint": collector.url, "trace_share": 0.0}
+            update={
+                "home": tmp_path / "home",
+                "otel_endpoint": collector.url,
+                "trace_share": 0.0,
+                "clickhouse_url_override": own,
+            }
         )
-        create_tables(clickhouse)
+        create_tables(settings)
         tiny_pack(tmp_path / "bundle")
         bento.publish(settings, shelve(settings, tmp_path / "bundle"))
         with running_app(settings) as (url, _):
