@@ -80,11 +80,13 @@ class Shipper:
             else:
                 shortest, longest = BACK_OFF_S
                 pause = min(longest, shortest * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
-                attempt = min(attempt + 1, 10)
                 with self._changed:
+                    if self._no_more and attempt:
+                        return  # a store that is down holds up no stop: what is left is shipped by the next start
                     if self._no_more:
                         pause = min(pause, shortest)
                     self._changed.wait(max(0.0, min(pause, self._deadline - time.monotonic(), 3600)))
+                attempt = min(attempt + 1, 10)
 
     def _next(self) -> Segment | None:
         with self._changed:

@@ -17,7 +17,7 @@ FOLDER = "decisions"
 BATCH_BYTES, BATCH_S = 1_000_000, 1.0
 MAX_BYTES = 2_000_000_000
 """About a million lists of 20: what ClickHouse may miss before decisions are dropped."""
-STOP_S = 10.0
+STOP_S = 5.0
 
 
 class DecisionMetrics:

@@ -15,7 +15,7 @@ TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 
 # ClickHouse's words for rows that will never fit: what cannot be parsed, or is out of a type's range. Anything else
 # (no table yet, no memory, a wrong password) may pass, and the rows wait for it.
-_REFUSED = frozenset({6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 376})
+_REFUSED = frozenset({6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 376, 691})
 
 
 class StoreFailedError(Exception):
