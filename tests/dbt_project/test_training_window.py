@@ -61,3 +61,8 @@ def test_rows_lie_within_the_dates_and_the_future_changes_nothing(
     warehouse.add(plays(7, 12, 200, seed=2))  # from 9 May on: the future of what was asked for
     after, _ = exported(warehouse, tmp_path / "after")
     assert after == before
+
+
+def test_the_model_obeys_the_start_to_the_millisecond(warehouse: Warehouse) -> None:
+    statuses = warehouse.dbt("test", "-s", "training_interactions,test_type:unit")
+    assert statuses["training_interactions_begin_where_asked"] == "pass"

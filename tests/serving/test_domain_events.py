@@ -111,7 +111,7 @@ def test_redis_down_costs_the_caller_nothing_and_the_newest_are_kept() -> None:
         await events.close(timeout_s=0.1)
         return took
 
-    assert asyncio.run(run()) < 1.0
+    assert asyncio.run(run()) < 5.0  # a thousand waits for a dead Redis would be longer
     labels = {"type": "ModelTrainingStarted", "result": "lost"}
     assert registry.get_sample_value("reelgraph_domain_events_total", labels) == WAITING + 5
 
