@@ -25,7 +25,7 @@ SERVICE_MULTIPLE = 100
 """A service asks for many users: its key may make this many times what one of them may."""
 
 FAILURES_PER_MINUTE = 60
-"""Bad credentials from one address before it is told to wait; good ones still pass."""
+"""Bad credentials from one address before it is told to wait; good ones pass all the same, seen before or not."""
 
 KEYS_EVERY_S = 0.5
 
@@ -103,8 +103,6 @@ class Security:
         known = self._tokens.remembered(token) if self._tokens else None
         if known is not None:
             return known
-        # Before the signature is looked at: that is the costly part.
-        self._refuse_after_failures(address)
         if self._tokens is None:
             self._count_failure(address)
             raise _unproven("the token is not valid", "token")
@@ -112,20 +110,18 @@ class Security:
             return self._tokens.verify(token)
         except TokenError as error:
             log.debug("a token was refused: %s", error)
-            self._count_failure(address)
-            if error.expired:
+            if (
+                error.expired
+            ):  # we signed it: no guess, and many clients behind one address may be late at once
                 raise _unproven("the token has expired", "expired") from error
+            self._count_failure(address)
             raise _unproven("the token is not valid", "token") from error
-
-    def _refuse_after_failures(self, address: str) -> None:
-        caller = f"address:{_network(address)}"
-        if self.limiter.is_over(caller, FAILURES_PER_MINUTE):
-            raise _too_many_failures(self.limiter.take(caller, FAILURES_PER_MINUTE))
 
     def _count_failure(self, address: str) -> None:
         verdict = self.limiter.take(f"address:{_network(address)}", FAILURES_PER_MINUTE)
         if not verdict.allowed:
-            raise _too_many_failures(verdict)
+            headers = {"Retry-After": str(verdict.retry_after)}
+            raise Refused(429, "too many bad credentials from this address", "failures", headers)
 
     async def _watch(self) -> None:
         while True:
@@ -169,11 +165,6 @@ def limit_headers(verdict: Verdict) -> dict[str, str]:
 def _unproven(detail: str, reason: str, error: str = "invalid_token") -> Refused:
     challenge = f'{_REALM}, error="{error}", error_description="{detail}"'
     return Refused(401, detail, reason, {"WWW-Authenticate": challenge})
-
-
-def _too_many_failures(verdict: Verdict) -> Refused:
-    headers = {"Retry-After": str(verdict.retry_after)}
-    return Refused(429, "too many bad credentials from this address", "failures", headers)
 
 
 def _network(address: str) -> str:

@@ -7,7 +7,7 @@ of two minutes, as fixed windows allow.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 WINDOW_S = 60
@@ -87,7 +87,7 @@ class RateLimiter:
         self._most = most
         self._rings: OrderedDict[str, _Ring] = OrderedDict()
         self.touched: set[str] = set()
-        """Callers whose counts the other replicas should hear of."""
+        """Callers whose counts the other replicas should hear of; none that is forgotten here."""
 
     def __len__(self) -> int:
         return len(self._rings)
@@ -113,6 +113,10 @@ class RateLimiter:
         ring.advance(int(self._clock() // SLOT_S))
         return ring.total >= limit
 
+    def tell_again(self, callers: Iterable[str]) -> None:
+        """The other replicas did not hear of these."""
+        self.touched.update(caller for caller in callers if caller in self._rings)
+
     def own_slots(self, caller: str) -> dict[int, int]:
         """What this process counted, by slot of the clock; empty for a caller it has forgotten."""
         ring = self._rings.get(caller)
@@ -130,7 +134,7 @@ class RateLimiter:
         if ring is None:
             ring = self._rings[caller] = _Ring(slot)
             if len(self._rings) > self._most:
-                self._rings.popitem(last=False)
+                self.touched.discard(self._rings.popitem(last=False)[0])
         else:
             self._rings.move_to_end(caller)
             if ring.newest != slot:

@@ -77,7 +77,7 @@ class SharedCounts:
         try:
             answers = await self._breaker.call(self._round(callers), RedisError)
         except DependencyError:
-            touched.update(callers)
+            self._limiter.tell_again(callers)
             return False
         for caller, fields in zip(callers, answers, strict=True):
             self._limiter.hear(caller, self._others(fields))

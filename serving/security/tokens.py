@@ -27,6 +27,7 @@ MAX_BYTES = 8192
 REMEMBERED = 20_000
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f]{1,128}")  # an id of a user, as in serving.schemas
 _SMALLEST_RSA_BITS = 2048
+_HS256_BYTES = 32
 
 # What reading a hostile token can raise: pyjwt's own errors, and what json, base64 and int let through.
 _BAD = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
@@ -61,6 +62,8 @@ class Tokens:
         self._leeway_s = leeway_s
         self._clock = clock
         self._most = remembered
+        signed = _HS256_BYTES if isinstance(key, str) else (key.key_size + 7) // 8
+        self._form = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]{%d}" % ((signed * 4 + 2) // 3))
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
 
     def remembered(self, token: bytes) -> Principal | None:
@@ -79,6 +82,8 @@ class Tokens:
         """Who a token stands for. Raises `TokenError`."""
         if len(token) > MAX_BYTES:
             raise TokenError(f"longer than {MAX_BYTES} bytes")
+        if not self._form.fullmatch(token):  # a fiftieth of what looking at a signature costs
+            raise TokenError("not the form of a token of ours")
         try:
             claims = jwt.decode(
                 token,

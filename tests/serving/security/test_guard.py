@@ -164,7 +164,26 @@ def test_guessing_is_slowed_down_by_address_and_hurts_no_good_token(app_of, clos
     assert problem_of(response, 429)["detail"] == "too many bad credentials from this address"
     assert 1 <= int(response.headers["retry-after"]) <= 65
     assert client.get(FEED, params=ANN, headers=bearer()).status_code == 503
+    never_seen = bearer("bob")
+    assert client.get(FEED, params={"user_id": "bob"}, headers=never_seen).status_code == 503
     assert client.get(FEED, params=ANN).status_code == 401  # no credential is no guess
+    forged = {"Authorization": f"Bearer {rs256(claims_of(), key='theirs')}"}
+    assert client.get(FEED, params=ANN, headers=forged).status_code == 429
+
+
+def test_tokens_of_ours_that_expired_are_no_guesses_however_many(app_of, closed, monkeypatch):
+    monkeypatch.setattr(gate, "FAILURES_PER_MINUTE", 3)
+    client, _ = app_of(closed)
+    for number in range(10):
+        late = {"Authorization": f"Bearer {rs256(claims_of(f'u{number}', exp=1))}"}
+        assert (
+            problem_of(client.get(FEED, params=ANN, headers=late), 401)["detail"] == "the token has expired"
+        )
+    theirs = {
+        "Authorization": f"Bearer {rs256(claims_of(exp=1), key='theirs')}"
+    }  # expired, and not signed by us
+    statuses = [client.get(FEED, params=ANN, headers=theirs).status_code for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
 
 
 @pytest.mark.parametrize(

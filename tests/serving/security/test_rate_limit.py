@@ -127,3 +127,14 @@ def test_only_busy_callers_are_told_of(limiter: RateLimiter) -> None:
     assert limiter.touched == set()
     limiter.take("ann", 500)
     assert limiter.touched == {"ann"}
+
+
+def test_a_caller_who_is_forgotten_is_not_told_of_any_more(clock: Clock) -> None:
+    limiter = RateLimiter(clock, most=5)
+    for number in range(100):
+        limiter.take(f"address {number}", 1)
+        assert len(limiter.touched) <= 5
+    assert limiter.touched == {f"address {number}" for number in range(95, 100)}
+    limiter.touched.clear()
+    limiter.tell_again(["address 3", "address 98"])
+    assert limiter.touched == {"address 98"}

@@ -178,3 +178,21 @@ def test_a_public_key_is_no_secret(home: Any) -> None:
     changes = {"jwt_algorithm": "HS256", "jwt_secret": SecretStr(public_pem().decode())}
     with pytest.raises(SecurityConfigurationError, match="REELGRAPH_JWT_SECRET"):
         tokens_of(home.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"garbage",
+        b"..",
+        b"x.y.z",
+        b"x.y." + b"z" * 341,
+        b"x.y." + b"z" * 343,
+        b"x.y!." + b"z" * 342,
+        b"x.y.z" * 1600,
+    ],
+)
+def test_what_has_not_the_form_of_a_token_costs_no_look_at_a_signature(token: bytes, monkeypatch) -> None:
+    monkeypatch.setattr("serving.security.tokens.jwt.decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(TokenError):
+        verifier().verify(token)
