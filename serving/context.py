@@ -123,11 +123,12 @@ class ContextStore:
         return True
 
     async def _read(self, user_id: str) -> SessionContext:
-        recent, categories, signals, blocked = orjson.loads(await self._script(READ, keys(user_id)))
-        if not (recent or signals or blocked or categories):
+        recent, categories, signals, blocked, met = orjson.loads(await self._script(READ, keys(user_id)))
+        if not (recent or signals or blocked or categories or met):
             return NOTHING
         return SessionContext(  # Lua has one type for lists and maps: an empty list comes as {}
             recent=tuple(recent),
+            met=tuple(met),
             signals=pairs(signals),
             categories=dict(zip(categories[::2], map(int, categories[1::2]), strict=True))
             if categories
@@ -161,7 +162,7 @@ class ContextStore:
 
     def _arguments(self, change: SessionChange) -> tuple[bytes, str]:
         fields = (
-            change.recent,
+            change.met,
             change.categories,
             str(change.last_active_ms),
             change.signals,

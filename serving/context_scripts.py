@@ -6,15 +6,17 @@ costs Python a twentieth of parsing eighty replies.
 
 from typing import Final
 
-from serving.session import RECENT_ITEMS
+from serving.session import MET, RECENT_ITEMS
 from serving.session_change import SIGNALS
 
 SESSION_TTL_S: Final = 15 * 60
 BLOCKED_TTL_S: Final = 30 * 24 * 3600
 BLOCKED: Final = 1000
+MET_TTL_S: Final = 3 * 24 * 3600
+"""Longer than from one daily bundle to the next, so that what one lacks is here."""
 CHANNEL: Final = "reelgraph:acted"
 
-NAMES: Final = ("recent_items", "recent_categories", "last_active", "signals", "blocked", "feeds")
+NAMES: Final = ("recent_items", "recent_categories", "last_active", "signals", "blocked", "feeds", "met")
 
 
 def keys(user_id: str) -> list[str]:
@@ -26,19 +28,26 @@ return cjson.encode({{
     redis.call('LRANGE', KEYS[1], 0, {RECENT_ITEMS - 1}),
     redis.call('HGETALL', KEYS[2]),
     redis.call('LRANGE', KEYS[4], 0, {SIGNALS - 1}),
-    redis.call('SMEMBERS', KEYS[5])
+    redis.call('SMEMBERS', KEYS[5]),
+    redis.call('LRANGE', KEYS[7], 0, {MET - 1})
 }})
 """
 
-# ARGV: the change as JSON [recent, categories, last_active_ms as text, signals, reported], and the message that tells
+# ARGV: the change as JSON [met, categories, last_active_ms as text, signals, reported], and the message that tells
 # the replicas who acted. The lists kept of the user go in the same step: none made before outlives the act.
 WRITE: Final = f"""
 local change = cjson.decode(ARGV[1])
-for i = #change[1], 1, -1 do
+for i = math.min(#change[1], {RECENT_ITEMS}), 1, -1 do
     redis.call('LREM', KEYS[1], 0, change[1][i])
     redis.call('LPUSH', KEYS[1], change[1][i])
 end
 redis.call('LTRIM', KEYS[1], 0, {RECENT_ITEMS - 1})
+for i = #change[1], 1, -1 do
+    redis.call('LREM', KEYS[7], 1, change[1][i])
+    redis.call('LPUSH', KEYS[7], change[1][i])
+end
+redis.call('LTRIM', KEYS[7], 0, {MET - 1})
+redis.call('EXPIRE', KEYS[7], {MET_TTL_S})
 for category, count in pairs(change[2]) do
     redis.call('HINCRBY', KEYS[2], category, count)
 end

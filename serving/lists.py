@@ -143,7 +143,7 @@ async def _context(state: "State", user_id: str) -> SessionContext:
 def _session(serving: Serving, ask: Ask, context: SessionContext) -> Session:
     session = session_of(context, serving.bundle.catalogue)
     if not ask.session:  # what was met and reported still holds; what was liked does not count
-        return Session(met=session.met, blocked=session.blocked)
+        return Session(met=session.met, seen=session.seen, blocked=session.blocked)
     return session
 
 

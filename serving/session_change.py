@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from data_quality.event_values import EventType
-from serving.session import RECENT_ITEMS
+from serving.session import MET, RECENT_ITEMS
 
 SIGNALS = 20
 # A view counts once, where it starts; what says nothing good about the video (scrolled past, reported) or is a part of
@@ -31,14 +31,19 @@ class Act:
 
 @dataclass(frozen=True)
 class SessionChange:
-    """Net effect of one user's acts. Lists are newest first; `recent` has no video twice."""
+    """Net effect of one user's acts. Lists are newest first; `met` has no video twice."""
 
     user_id: str
-    recent: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     categories: Mapping[str, int] = field(default_factory=dict)
     reported: tuple[str, ...] = ()
     last_active_ms: int = 0
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        """The newest of `met`."""
+        return self.met[:RECENT_ITEMS]
 
 
 def changes(acts: Iterable[Act]) -> list[SessionChange]:
@@ -54,7 +59,7 @@ def _change(user_id: str, acts: list[Act]) -> SessionChange:
     liked = Counter(a.category for a in acts if a.category and a.event_type in INTEREST)
     return SessionChange(
         user_id=user_id,
-        recent=tuple(dict.fromkeys(act.video_id for act in newest_first))[:RECENT_ITEMS],
+        met=tuple(dict.fromkeys(act.video_id for act in newest_first))[:MET],
         signals=tuple(f"{act.event_type}|{act.video_id}" for act in newest_first[:SIGNALS]),
         categories={str(category): count for category, count in liked.items()},
         reported=tuple(dict.fromkeys(a.video_id for a in acts if a.event_type == EventType.REPORT)),

@@ -4,17 +4,18 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from serving.session import NOTHING, RECENT_ITEMS, SessionContext
+from serving.session import MET, NOTHING, RECENT_ITEMS, SessionContext
 from serving.session_change import SIGNALS, SessionChange
 
 USERS = 10_000
-"""A few kilobytes each at most."""
+"""Some 25 kB each at most."""
+MET_HERE = 200
 BLOCKED = 200
 
 
 @dataclass
 class _Session:
-    recent: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     categories: dict[str, int] = field(default_factory=dict)
     blocked: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ class SessionMemory:
         now = time.monotonic()
         old = self._sessions.pop(change.user_id, None)
         session = old if old is not None and old.until > now else _Session()
-        session.recent = tuple(dict.fromkeys(change.recent + session.recent))[:RECENT_ITEMS]
+        session.met = tuple(dict.fromkeys(change.met + session.met))[:MET_HERE]
         session.signals = (change.signals + session.signals)[:SIGNALS]
         session.blocked = tuple(dict.fromkeys(change.reported + session.blocked))[:BLOCKED]
         for category, count in change.categories.items():
@@ -55,7 +56,8 @@ class SessionMemory:
         if session is None:
             return SessionContext(missing=missing) if missing else NOTHING
         return SessionContext(
-            recent=session.recent,
+            recent=session.met[:RECENT_ITEMS],
+            met=session.met,
             signals=pairs(session.signals),
             categories=dict(session.categories),
             blocked=frozenset(session.blocked),
@@ -72,7 +74,8 @@ class SessionMemory:
             for name in {*saved.categories, *session.categories}
         }
         return SessionContext(
-            recent=tuple(dict.fromkeys(session.recent + tuple(saved.recent)))[:RECENT_ITEMS],
+            recent=tuple(dict.fromkeys(session.met[:RECENT_ITEMS] + saved.recent))[:RECENT_ITEMS],
+            met=tuple(dict.fromkeys(session.met + saved.met))[:MET],
             signals=tuple(dict.fromkeys(pairs(session.signals) + tuple(saved.signals)))[:SIGNALS],
             categories=categories,
             blocked=saved.blocked | frozenset(session.blocked),

@@ -69,7 +69,7 @@ class Planner:
     def excluded(self, user_id: str, session: Session, *, again: bool = False) -> Rows:
         """Catalogue rows that must not be listed, (n,) int64, repeats possible: met, now or before, reported, and
         blocked for all; what was met is left out if `again`."""
-        now = np.asarray(session.blocked if again else session.met + session.blocked, np.int64)
+        now = np.asarray(session.blocked if again else session.met + session.seen + session.blocked, np.int64)
         if again:
             return np.concatenate([self._blocked(), now])
         return np.concatenate([self._blocked(), now, self._bundle.watched.of(user_id).astype(np.int64)])

@@ -25,11 +25,13 @@ FADING = 0.8
 class Session:
     """`met`: rows met in this session, newest first; `liked`: the same without those passed over or reported, which
     say nothing of what is wanted. `intent`: category -> how much more of it is wanted (negative: less).
-    `creators`: creator -> how much of them was met of late. `blocked`: rows never to be shown to this user."""
+    `creators`: creator -> how much of them was met of late. `blocked`: rows never to be shown to this user.
+    `seen`: rows met in the last days, which only keeps them from coming again."""
 
     met: tuple[int, ...] = ()
     liked: tuple[int, ...] = ()
     blocked: tuple[int, ...] = ()
+    seen: tuple[int, ...] = ()
     intent: dict[int, float] = field(default_factory=dict)
     creators: dict[int, float] = field(default_factory=dict)
 
@@ -39,7 +41,7 @@ EMPTY = Session()
 
 def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
     """The context in this catalogue's rows; ids that are not in it are passed over."""
-    if context is NOTHING or not (context.recent or context.signals or context.blocked):
+    if context is NOTHING or not (context.met or context.recent or context.signals or context.blocked):
         return EMPTY
     row_of = catalogue.row
     met = tuple(row for video in context.recent if (row := row_of(video)) is not None)
@@ -66,6 +68,7 @@ def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
         met=met,
         liked=tuple(row for row in met if row not in passed),
         blocked=tuple(row for video in context.blocked if (row := row_of(video)) is not None),
+        seen=tuple(catalogue.rows(context.met).tolist()),
         intent={category: max(-1.0, min(1.0, points)) for category, points in intent.items()},
         creators=creators,
     )

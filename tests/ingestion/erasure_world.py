@@ -50,7 +50,13 @@ VIEWS = {
 }
 VIEWERS = "int_daily_video_activity"
 INBOX = "activity_inbox"
-REDIS_KEYS = ("user:{}:recent_items", "user:{}:recent_categories", "user:{}:last_active", "user_features:{}")
+REDIS_KEYS = (
+    "user:{}:recent_items",
+    "user:{}:recent_categories",
+    "user:{}:last_active",
+    "user:{}:met",
+    "user_features:{}",
+)
 
 
 def event(user: str, number: int, **changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from redis import Redis
 from data_quality.event_values import EventType
 from serving.context import MISSING, ContextStore
 from serving.metrics import Metrics
-from serving.session import NOTHING, SessionContext
+from serving.session import MET, NOTHING, SessionContext
 from serving.session_change import INTEREST, Act, changes
 from serving.session_memory import SessionMemory
 
@@ -59,6 +59,8 @@ def test_an_event_is_in_the_contract_s_keys_with_their_time_to_live(redis):
         for name in ("recent_items", "recent_categories", "last_active", "signals"):
             assert MINUTE_15 - 30 < client.ttl(f"user:{user}:{name}") <= MINUTE_15
         assert client.ttl(f"user:{user}:blocked") > 29 * 24 * 3600
+        assert client.lrange(f"user:{user}:met", 0, -1) == ["v1", "v2"]
+        assert 3 * 24 * 3600 - 30 < client.ttl(f"user:{user}:met") <= 3 * 24 * 3600
 
 
 def test_a_session_is_read_back_whole_and_bounded(redis):
@@ -73,6 +75,7 @@ def test_a_session_is_read_back_whole_and_bounded(redis):
     newest = [f"v{number}|ü" for number in range(24, 4, -1)]
     assert found == SessionContext(
         recent=tuple(newest),
+        met=tuple(f"v{number}|ü" for number in range(24, -1, -1)),
         signals=tuple(("view_start", video) for video in newest),
         categories={"c0": 13, "c1": 12},
     )
@@ -83,6 +86,37 @@ def test_nobody_and_strangers_have_done_nothing(redis):
         return await store.of(""), await store.of(person())
 
     assert using(redis.redis_url, work) == (NOTHING, NOTHING)
+
+
+def test_what_was_met_outlives_the_session_without_end_in_time_or_number(redis):
+    user = person()
+
+    async def work(store: ContextStore) -> tuple[SessionContext, SessionContext]:
+        for first in range(0, 2500, 500):
+            await store.record_all(Act(user, f"v{n}", "view_start", n) for n in range(first, first + 500))
+        await store.record(Act(user, "v600", "like", 3000))  # again: the newest, and once
+        whole = await store.of(user)
+        with Redis.from_url(redis.redis_url) as client:
+            client.delete(
+                *(f"user:{user}:{name}" for name in ("recent_items", "recent_categories", "signals"))
+            )
+            assert client.llen(f"user:{user}:met") == MET
+        return whole, await store.of(user)
+
+    whole, later = using(redis.redis_url, work)
+    assert whole.met == ("v600", *(f"v{n}" for n in range(2499, 499, -1) if n != 600))
+    assert whole.recent == whole.met[:20]
+    assert later == SessionContext(met=whole.met)
+
+
+def test_the_own_copy_of_what_was_met_is_bounded_and_longer_than_the_session_s_list():
+    memory = SessionMemory(ttl_s=60)
+    for number in range(300):
+        [change] = changes([Act("ann", f"v{number}", "view_start", number)])
+        memory.apply(change)
+    found = memory.of("ann")
+    assert found.met == tuple(f"v{number}" for number in range(299, 99, -1))
+    assert found.recent == found.met[:20]
 
 
 def test_events_out_of_order_never_turn_last_active_back(redis):
@@ -113,6 +147,7 @@ def test_a_batch_of_many_users_is_recorded_as_one_by_one_would_be(redis):
         == [
             SessionContext(
                 recent=("v2", "v1", "v0"),
+                met=("v2", "v1", "v0"),
                 signals=(("like", "v2"), ("like", "v1"), ("like", "v0")),
                 categories={"dogs": 3},
             )
@@ -174,6 +209,7 @@ def test_without_redis_the_next_feed_still_knows_what_this_process_recorded():
 
     assert using(f"redis://127.0.0.1:{free_port()}/0", work) == SessionContext(
         recent=("v2", "v1"),
+        met=("v2", "v1"),
         signals=(("report", "v2"), ("view_start", "v1")),
         categories={"dogs": 1},
         blocked=frozenset({"v2"}),
@@ -195,11 +231,13 @@ def test_what_redis_missed_while_it_was_down_goes_before_what_it_says(redis, mon
             assert not await store.record(Act(user, "v2", "like", 2))
         with Redis.from_url(redis.redis_url) as client:  # another replica
             client.lpush(f"user:{user}:recent_items", "v3")
+            client.lpush(f"user:{user}:met", "v4", "v3")
         return await store.of(user)
 
     found = using(redis.redis_url, work)
     assert isinstance(found, SessionContext)
     assert found.recent == ("v2", "v1", "v3")
+    assert found.met == ("v2", "v1", "v3", "v4")
     assert found.missing == ()
 
 

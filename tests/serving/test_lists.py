@@ -154,6 +154,15 @@ def test_explained_items_say_where_they_came_from_and_what_made_the_list(state):
     assert "lineage" not in answer(state, asked())
 
 
+@pytest.mark.parametrize("session", [True, False])
+def test_what_was_met_in_the_last_days_does_not_come_back(state, session):
+    before = videos(answer(state, asked(limit=20, session=session)))
+    state.context.session = SessionContext(met=tuple(before))
+    after = videos(answer(state, asked(limit=100, session=session)))
+    assert len(after) == 100
+    assert not set(before) & set(after)
+
+
 # --- next -------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """What the last minutes say: R5's moving average by hand, wanted categories, creators met of late, blocked videos."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -180,6 +182,21 @@ def test_a_feed_after_a_session_is_of_that_session():
     page = pipeline.feed("ann", 5, session=met, config=PLAIN, explain=True)
     assert max(parts["session"] for parts in page.parts) == pytest.approx(0.3)
     assert max(parts["model"] for parts in page.parts) == pytest.approx(0.7)
+
+
+def test_what_was_met_before_the_session_does_not_come_back_and_changes_nothing_else():
+    pipeline = pipeline_of(world(200, seed=3))
+    catalogue = pipeline.bundle.catalogue
+    recent = tuple(str(catalogue.video_ids[row]) for row in (3, 1))
+    before = session_of(SessionContext(recent=recent), catalogue)
+    shown = pipeline.feed("u0001", 30, session=before, config=PLAIN).rows
+    met = (*recent, *(str(catalogue.video_ids[row]) for row in shown), "gone")
+    after = session_of(SessionContext(recent=recent, met=met), catalogue)
+    assert after == replace(before, seen=(3, 1, *shown))
+    assert not {3, 1, *shown} & set(pipeline.feed("u0001", 100, session=after, config=PLAIN).rows)
+    days_later = session_of(SessionContext(met=met), catalogue)
+    assert days_later == Session(seen=(3, 1, *shown))
+    assert not {3, 1, *shown} & set(pipeline.feed("u0001", 100, session=days_later, config=PLAIN).rows)
 
 
 @settings(max_examples=40, deadline=None)
