@@ -42,11 +42,25 @@ for i = math.min(#change[1], {RECENT_ITEMS}), 1, -1 do
     redis.call('LPUSH', KEYS[1], change[1][i])
 end
 redis.call('LTRIM', KEYS[1], 0, {RECENT_ITEMS - 1})
-for i = #change[1], 1, -1 do
-    redis.call('LREM', KEYS[7], 1, change[1][i])
-    redis.call('LPUSH', KEYS[7], change[1][i])
+if #change[1] <= {RECENT_ITEMS} then
+    for i = #change[1], 1, -1 do
+        redis.call('LREM', KEYS[7], 1, change[1][i])
+        redis.call('LPUSH', KEYS[7], change[1][i])
+    end
+    redis.call('LTRIM', KEYS[7], 0, {MET - 1})
+else -- a long list would be walked through for each of them
+    local met, is_new = change[1], {{}}
+    for i = 1, #met do
+        is_new[met[i]] = true
+    end
+    for _, video in ipairs(redis.call('LRANGE', KEYS[7], 0, {MET - 1})) do
+        if #met < {MET} and not is_new[video] then
+            met[#met + 1] = video
+        end
+    end
+    redis.call('DEL', KEYS[7])
+    redis.call('RPUSH', KEYS[7], unpack(met))
 end
-redis.call('LTRIM', KEYS[7], 0, {MET - 1})
 redis.call('EXPIRE', KEYS[7], {MET_TTL_S})
 for category, count in pairs(change[2]) do
     redis.call('HINCRBY', KEYS[2], category, count)

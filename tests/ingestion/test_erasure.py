@@ -104,7 +104,7 @@ def test_the_erased_user_is_gone_everywhere_and_the_others_nowhere(world: World)
         "ClickHouse session_inbox": 2,
         **{f"ClickHouse {table}": 1 for table in DERIVED},
         "ClickHouse quarantined_events": 1,
-        "Redis keys of the user": 4,
+        "Redis keys of the user": 5,
     }
     found = states(receipt)
     assert {place for place, state in found.items() if state is State.ABSENT} == set()
@@ -319,7 +319,7 @@ def test_redis_down_is_in_the_receipt_and_the_next_run_completes(world: World) -
     receipt = erase_user(nowhere, ERASED)
     assert [(e.place, e.state) for e in receipt.held] == [("Redis keys of the user", State.FAILED)]
     assert receipt.completed_at is None
-    assert world.where(ERASED) == {"redis": 4}
+    assert world.where(ERASED) == {"redis": 5}
     assert erase_user(world.settings, ERASED).held == []
     assert world.where(ERASED) == {}
 

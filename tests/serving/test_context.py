@@ -95,6 +95,7 @@ def test_what_was_met_outlives_the_session_without_end_in_time_or_number(redis):
         for first in range(0, 2500, 500):
             await store.record_all(Act(user, f"v{n}", "view_start", n) for n in range(first, first + 500))
         await store.record(Act(user, "v600", "like", 3000))  # again: the newest, and once
+        await store.record_all(Act(user, f"v{n}", "like", 4000 + n) for n in range(700, 730))
         whole = await store.of(user)
         with Redis.from_url(redis.redis_url) as client:
             client.delete(
@@ -104,7 +105,11 @@ def test_what_was_met_outlives_the_session_without_end_in_time_or_number(redis):
         return whole, await store.of(user)
 
     whole, later = using(redis.redis_url, work)
-    assert whole.met == ("v600", *(f"v{n}" for n in range(2499, 499, -1) if n != 600))
+    assert whole.met == (
+        *(f"v{n}" for n in range(729, 699, -1)),
+        "v600",
+        *(f"v{n}" for n in range(2499, 499, -1) if n != 600 and not 700 <= n < 730),
+    )
     assert whole.recent == whole.met[:20]
     assert later == SessionContext(met=whole.met)
 
