@@ -62,7 +62,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     state.cache = FeedCache(settings.redis_url, state.metrics, settings.feed_cache_s)
     parts.on_close("feed cache", state.cache.close)
     state.context = ContextStore(
-        settings.redis_url, state.metrics, on_acted=state.cache.drop, on_gap=state.cache.clear
+        settings.redis_url, state.metrics, on_acted=state.cache.drop_here, on_gap=state.cache.clear
     )
     state.context.start()
     parts.on_close("session context", state.context.close)

@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, RedisError
 from serving.acted import ActedListener, message
 from serving.breaker import OPEN_S, Breaker, DependencyError
 from serving.context_scripts import READ, SESSION_TTL_S, WRITE, keys
+from serving.feed_cache_scripts import new_mark
 from serving.metrics import Metrics
 from serving.session import NOTHING, SessionContext
 from serving.session_change import Act, SessionChange, changes
@@ -95,7 +96,8 @@ class ContextStore:
         return await self.record_all([act])
 
     async def record_all(self, acts: Iterable[Act]) -> bool:
-        """The same for many, of any users. Never raises for a Redis that is down."""
+        """The same for many, of any users. Never raises for a Redis that is down. If true, Redis dropped the lists kept
+        of these users in the same steps."""
         mine = changes(acts)
         for change in mine:
             self._memory.apply(change)
@@ -160,7 +162,7 @@ class ContextStore:
         except NoScriptError:
             return await self._redis.execute_command("EVAL", script, len(names), *names, *arguments)
 
-    def _arguments(self, change: SessionChange) -> tuple[bytes, str]:
+    def _arguments(self, change: SessionChange) -> tuple[bytes, str, str]:
         fields = (
             change.met,
             change.categories,
@@ -168,4 +170,4 @@ class ContextStore:
             change.signals,
             change.reported,
         )
-        return orjson.dumps(fields), message(self._origin, change.user_id)
+        return orjson.dumps(fields), message(self._origin, change.user_id), new_mark()

@@ -6,6 +6,7 @@ costs Python a twentieth of parsing eighty replies.
 
 from typing import Final
 
+from serving.feed_cache_scripts import MARK, MARK_S
 from serving.session import MET, RECENT_ITEMS
 from serving.session_change import SIGNALS
 
@@ -33,8 +34,8 @@ return cjson.encode({{
 }})
 """
 
-# ARGV: the change as JSON [met, categories, last_active_ms as text, signals, reported], and the message that tells
-# the replicas who acted. The lists kept of the user go in the same step: none made before outlives the act.
+# ARGV: the change as JSON [met, categories, last_active_ms as text, signals, reported], the message that tells the
+# replicas who acted, and a new mark: the lists kept of the user go in the same step, none made before outlives the act.
 WRITE: Final = f"""
 local change = cjson.decode(ARGV[1])
 for i = math.min(#change[1], {RECENT_ITEMS}), 1, -1 do
@@ -83,6 +84,8 @@ if #change[5] > 0 and redis.call('SCARD', KEYS[5]) < {BLOCKED} then
     redis.call('EXPIRE', KEYS[5], {BLOCKED_TTL_S})
 end
 redis.call('DEL', KEYS[6])
+redis.call('HSET', KEYS[6], '{MARK}', ARGV[3])
+redis.call('EXPIRE', KEYS[6], {MARK_S})
 redis.call('PUBLISH', '{CHANNEL}', ARGV[2])
 return 1
 """

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from serving.breaker import Breaker, DependencyError
 from serving.cached_list import CachedList, packed, unpacked
+from serving.feed_cache_scripts import DROP, KEEP, MARK, MARK_S, name_of, new_mark
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ MAX_LISTS_OF_A_USER = 8
 MAX_BYTES = 256_000_000
 # Lists that were made together do not run out together.
 JITTER = 0.1
+# Users who act within this time are dropped in one step of Redis, which does so many at once.
+TOGETHER_S = 0.05
+USERS_AT_ONCE = 500
 
 
 class CacheMetrics:
@@ -43,8 +47,8 @@ class CacheMetrics:
 class FeedCache:
     """Lists by user and key; a key names everything a list depends on (bundle, model, page, variants).
 
-    Redis holds a hash a user, `user:{id}:feeds`, so that one command drops all of them. Of several requests for one
-    list that is not there one makes it and the others wait for that.
+    Redis holds a hash a user, so that one command drops all of them (`serving.feed_cache_scripts`). Of several requests
+    for one list that is not there one makes it and the others wait for that.
     """
 
     def __init__(
@@ -63,12 +67,14 @@ class FeedCache:
         self._bytes = 0
         self._users: OrderedDict[str, dict[str, tuple[float, CachedList]]] = OrderedDict()
         self._making: dict[tuple[str, str], asyncio.Task[tuple[CachedList, bool]]] = {}
-        self._writing: dict[asyncio.Task[None], str] = {}
         # Users whose lists in Redis are of before they acted, until Redis says that they are gone or they run out.
         self._outdated: OrderedDict[str, float] = OrderedDict()
+        self._to_drop: set[str] = set()
         self._redis = Redis.from_url(
-            redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=64
+            redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=256
         )
+        self._keep_there = self._redis.register_script(KEEP)
+        self._drop_there = self._redis.register_script(DROP)
         self._breaker = Breaker("feed cache", metrics, budget_s=budget_s)
         self._background: set[asyncio.Task[None]] = set()
         self._counts = CacheMetrics(metrics.registry)
@@ -107,15 +113,22 @@ class FeedCache:
         found, was_there = await asyncio.shield(making)
         return found, was_there or shared
 
-    def drop(self, user_id: str) -> None:
-        """The user acted: nothing that was made before, or is being made, may answer for them."""
+    def drop_here(self, user_id: str) -> None:
+        """The user acted, and Redis dropped their lists as it recorded that: nothing that this process made before, or
+        is making, may answer for them."""
         self._drop_lists(self._users.pop(user_id, {}))
         self._counts.users.set(len(self._users))
         for key in [key for key in self._making if key[0] == user_id]:
             del self._making[key]  # who waits for it gets it, who asks from now on does not
+
+    def drop(self, user_id: str) -> None:
+        """The same if Redis may know nothing of it: what it has is not asked for any more, and dropped soon."""
+        self.drop_here(user_id)
         if self.on:
+            if not self._to_drop:
+                self._later(self._drop_together())
+            self._to_drop.add(user_id)
             self._mark_outdated(user_id)
-            self._later(self._forget(user_id))
 
     def clear(self) -> None:
         """Nothing in memory is true any more (a list of videos that must not be shown changed)."""
@@ -134,7 +147,7 @@ class FeedCache:
         self, user_id: str, key: str, make: Callable[[], Awaitable[tuple[CachedList, bool]]]
     ) -> tuple[CachedList, bool]:
         mine = asyncio.current_task()
-        found = await self._from_redis(user_id, key)
+        found, mark = await self._from_redis(user_id, key)
         if found is not None and self._making.get((user_id, key)) is mine:
             self._counts.redis.inc()
             kept, left_s = found
@@ -145,9 +158,8 @@ class FeedCache:
         if keep and self._making.get((user_id, key)) is mine:  # the user has not acted meanwhile
             ttl_s = self._ttl_s * (1 - JITTER * random.random())  # noqa: S311
             self._keep(user_id, key, made, ttl_s)
-            writing = self._later(self._to_redis(user_id, key, made, ttl_s, self._outdated.get(user_id)))
-            self._writing[writing] = user_id
-            writing.add_done_callback(self._writing.pop)
+            if mark is not None:
+                self._later(self._to_redis(user_id, key, made, ttl_s, mark))
         return made, False
 
     def _keep(self, user_id: str, key: str, made: CachedList, ttl_s: float) -> None:
@@ -177,59 +189,52 @@ class FeedCache:
         while (oldest := next(iter(self._outdated))) and self._outdated[oldest] < now:
             del self._outdated[oldest]
 
-    async def _from_redis(self, user_id: str, key: str) -> tuple[CachedList, float] | None:
+    async def _from_redis(self, user_id: str, key: str) -> tuple[tuple[CachedList, float] | None, str | None]:
+        """The list and how many seconds it is still good for, and the mark under which a new one may be kept; None if
+        Redis did not say."""
         if self._outdated.get(user_id, 0) > time.monotonic():
-            return None
+            return None, await self._dropped([user_id])
         try:
-            value = await self._breaker.call(self._redis.hget(_name(user_id), key), RedisError)  # type: ignore[arg-type]
+            value, mark = await self._breaker.call(
+                self._redis.hmget(name_of(user_id), [key, MARK]), RedisError
+            )
         except DependencyError:
+            return None, None
+        return unpacked(value) if value else None, mark.decode() if isinstance(mark, bytes) else ""
+
+    async def _to_redis(self, user_id: str, key: str, made: CachedList, ttl_s: float, mark: str) -> None:
+        seconds = max(MARK_S, math.ceil(self._ttl_s))
+        arguments: list[str | bytes | int] = [mark, key, packed(made, time.time() + ttl_s), seconds]
+        await self._quietly(self._keep_there([name_of(user_id)], arguments, client=self._redis))
+
+    async def _drop_together(self) -> None:
+        """All of a few milliseconds in one step: a connection for each user would be as many as a batch has."""
+        await asyncio.sleep(TOGETHER_S)
+        users, self._to_drop = [user for user in self._to_drop if user in self._outdated], set()
+        for start in range(0, len(users), USERS_AT_ONCE):
+            await self._dropped(users[start : start + USERS_AT_ONCE])
+
+    async def _dropped(self, users: list[str]) -> str | None:
+        """Drop what Redis has of them; the mark in place of it, None if Redis did not do it."""
+        outdated = [self._outdated.get(user) for user in users]
+        mark = new_mark()
+        if not await self._quietly(self._drop_there([*map(name_of, users)], [mark], client=self._redis)):
             return None
-        return unpacked(value) if value else None
+        for user, until in zip(users, outdated, strict=True):
+            if self._outdated.get(user) == until:  # they have not acted again meanwhile
+                self._outdated.pop(user, None)
+        return mark
 
-    async def _to_redis(
-        self, user_id: str, key: str, made: CachedList, ttl_s: float, outdated: float | None
-    ) -> None:
-        async def write() -> None:
-            pipeline = self._redis.pipeline(transaction=False)
-            if outdated is not None:
-                pipeline.delete(_name(user_id))
-            pipeline.hset(_name(user_id), key, packed(made, time.time() + ttl_s))
-            pipeline.expire(_name(user_id), max(1, math.ceil(self._ttl_s)))
-            await pipeline.execute()
-
-        if await self._quietly(write()) and outdated is not None:
-            self._is_gone(user_id, outdated)
-
-    async def _forget(self, user_id: str) -> None:
-        outdated = self._outdated.get(user_id)
-        # What is on its way on another connection could come after the deletion.
-        if writing := [task for task, user in self._writing.items() if user == user_id]:
-            await asyncio.wait(writing)
-
-        async def delete() -> None:
-            await self._redis.delete(_name(user_id))
-
-        if await self._quietly(delete()) and outdated is not None:
-            self._is_gone(user_id, outdated)
-
-    def _is_gone(self, user_id: str, outdated: float) -> None:
-        if self._outdated.get(user_id) == outdated:  # they have not acted again meanwhile
-            del self._outdated[user_id]
-
-    async def _quietly(self, work: Awaitable[None]) -> bool:
+    async def _quietly(self, work: Awaitable[object]) -> bool:
+        """Whether Redis did it."""
         try:
-            await self._breaker.call(work, RedisError)
+            return bool(await self._breaker.call(work, RedisError))
         except DependencyError as error:
             log.debug("the feed cache in Redis: %s", error)  # the breaker has counted and said it
             return False
-        return True
 
     def _later(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-
-def _name(user_id: str) -> str:
-    return f"user:{user_id}:feeds"

@@ -100,8 +100,8 @@ class EventIntake:
             raise NotDurableError(kind) from error
 
     async def _remember(self, events: Sequence[TrackedEvent]) -> None:
-        if self._state.context is not None:
-            await self._state.context.record_all(event.act for event in events)
-        if self._state.cache is not None:
+        context, cache = self._state.context, self._state.cache
+        saved = context is not None and await context.record_all(event.act for event in events)
+        if not saved and cache is not None:  # Redis drops the lists as it records
             for user_id in {event.act.user_id for event in events}:
-                self._state.cache.drop(user_id)
+                cache.drop(user_id)

@@ -42,10 +42,11 @@ class Context:
 
     def __init__(self) -> None:
         self.acts: list[Act] = []
+        self.saved = True
 
     async def record_all(self, acts: Any) -> bool:
         self.acts += acts
-        return True
+        return self.saved
 
 
 class Cache:
@@ -109,7 +110,7 @@ def refused(response: Any, status: int) -> dict[str, str]:
     return {error["field"]: error["message"] for error in response.json()["errors"]}
 
 
-def test_an_event_is_on_disk_in_the_session_and_out_of_the_cache(client, state, lonely, serving):
+def test_an_event_is_on_disk_and_in_the_session(client, state, lonely, serving):
     at = "2026-05-01T23:30:00.123+02:00"
     sent = {
         **GOOD,
@@ -149,7 +150,16 @@ def test_an_event_is_on_disk_in_the_session_and_out_of_the_cache(client, state, 
     }
     assert fault(row) is None
     assert state.context.acts == [Act("ann", "v1", "like", at_ms, "dogs")]
+    assert state.cache.dropped == []  # Redis has done it
+
+
+def test_where_redis_knows_nothing_of_it_the_cache_is_told(client, state):
+    state.context.saved = False
+    assert client.post(TRACK, json=GOOD).status_code == 202
     assert state.cache.dropped == ["ann"]
+    state.context = None
+    assert client.post(TRACK, json={**GOOD, "user_id": "bob"}).status_code == 202
+    assert state.cache.dropped == ["ann", "bob"]
 
 
 def test_without_a_bundle_events_are_taken_all_the_same(client, state, lonely):
@@ -205,6 +215,7 @@ def test_a_clock_that_is_ahead_is_set_right_and_said_but_a_day_is_too_much(clien
 
 def test_a_batch_takes_the_good_and_names_the_bad_by_index_and_field(client, state, lonely):
     events = [GOOD, {**GOOD, "event_type": "stare"}, 5, {**GOOD, "user_id": "bob", "video_id": "v2"}]
+    state.context.saved = False
     response = client.post(BATCH, json={"events": events})
     assert response.status_code == 207
     answer = response.json()

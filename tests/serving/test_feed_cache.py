@@ -9,9 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from serving.cached_list import CachedList
+from serving.context import ContextStore
 from serving.feed_cache import MAX_LISTS_OF_A_USER, FeedCache
 from serving.metrics import Metrics
 from serving.pipeline.page import Page
+from serving.session_change import Act
 
 from .conftest import free_port
 
@@ -237,6 +239,7 @@ def test_acting_drops_all_lists_in_redis(redis, user):
             await quiet(one)
             for key in ("k", "l"):
                 assert (await two.get(user, key, make))[1] is False
+            await quiet(two)
             async with Redis.from_url(redis.redis_url) as client:
                 assert await client.ttl(f"user:{user}:feeds") in range(590, 601)
 
@@ -289,6 +292,75 @@ def test_a_deletion_that_redis_missed_is_remembered_until_it_is_made_good(redis,
             cache._users.clear()
             assert await cache.get(user, "k", make) == (made(3), True)
             assert await cache.get(user, "l", make) == (made(4), False)
+
+    run(main())
+
+
+@asynccontextmanager
+async def context_of(settings, **options):
+    context = ContextStore(settings.redis_url, Metrics(), budget_s=2.0, **options)
+    try:
+        yield context
+    finally:
+        await context.close()
+
+
+def test_a_list_of_before_an_act_that_another_replica_sends_late_is_not_taken_in(redis, user):
+    """The act's step in Redis comes first, then the list, and only then the message that would have stopped it."""
+
+    async def main():
+        async with cache_of(redis) as here, cache_of(redis) as there, context_of(redis) as context:
+            make = Maker()
+            make.go.clear()
+            before = asyncio.ensure_future(there.get(user, "k", make))
+            await asyncio.sleep(0.05)
+            assert await context.record(Act(user, "v1", "like", 1))
+            make.go.set()
+            assert (await before)[0] == made(1)
+            await quiet(there)
+            assert await here.get(user, "k", make) == (made(2), False)
+            await quiet(here)
+            there.drop_here(user)  # the message
+            assert await there.get(user, "k", make) == (made(2), True)
+
+    run(main())
+
+
+def test_acts_that_redis_recorded_cost_the_cache_no_question(redis, user):
+    async def main():
+        users = [f"{user} {i}" for i in range(40)]
+        async with cache_of(redis) as cache, context_of(redis, on_acted=cache.drop_here) as context:
+            make = Maker()
+            for each in users:
+                await cache.get(each, "k", make)
+            await quiet(cache)
+            assert await context.record_all(Act(each, "v1", "like", 1) for each in users)
+            assert not cache._background
+            assert not cache._users
+            for each in users:
+                assert (await cache.get(each, "k", make))[1] is False
+
+    run(main())
+
+
+def test_a_batch_that_redis_did_not_record_is_dropped_there_in_one_step(redis, user):
+    async def main():
+        users = [f"{user} {i}" for i in range(300)]
+        async with cache_of(redis) as cache, cache_of(redis) as other:
+            make = Maker()
+            for each in users:
+                await cache.get(each, "k", make)
+            await quiet(cache)
+            await cache._redis.connection_pool.disconnect()
+            cache._redis.connection_pool.reset()
+            for each in users + users:
+                cache.drop(each)
+            assert len(cache._background) == 1
+            await quiet(cache)
+            assert len(cache._redis.connection_pool._available_connections) == 1
+            assert not cache._outdated
+            for each in users:
+                assert (await other.get(each, "k", make))[1] is False
 
     run(main())
 
@@ -353,7 +425,7 @@ def test_neither_users_nor_lists_of_a_user_grow_without_end(nowhere, user):
             for i in range(30):
                 cache.drop(f"{user} {i}")
             await quiet(cache)
-            assert not cache._writing
+            assert not cache._to_drop
 
     run(main())
 
