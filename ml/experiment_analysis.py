@@ -12,17 +12,20 @@ from ml.experiment_users import METRICS, Design, ExperimentUsers, Metric, Unusab
 ALPHA = 0.05
 """How often an experiment that changes nothing may be said to change something, however often one looks."""
 MIN_USERS = 100
-"""Observed users a variant needs before anything is said: the intervals are asymptotic."""
+"""Observed users a variant needs before anything is said, of a ratio those with something below it: the intervals are
+asymptotic, and those of a handful are far too narrow."""
 
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """`effects` is empty while a variant has fewer than `MIN_USERS` observed users (`observed`, by variant)."""
+    """`effects` is empty while a variant has fewer than `MIN_USERS` observed users (`observed`, by variant). `unsaid`:
+    metrics of which there is too little in some variant, though it has the users; they have no effects."""
 
     design: Design
     balance: Balance
     observed: tuple[int, ...]
     effects: tuple[Effect, ...]
+    unsaid: tuple[str, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -41,7 +44,8 @@ def analyse(
     """Judge the experiment. Raises `UnusableExperimentError` for users of a variant that was not declared.
 
     Every metric of every treatment is a comparison that may be called by mistake: each gets alpha / (their number)
-    (Bonferroni), so that all intervals together hold with probability 1 - alpha.
+    (Bonferroni), so that all intervals together hold with probability 1 - alpha. That share does not grow when a
+    metric is left out: which one is, the data decide.
     """
     if len(users.variant) and not 0 <= users.variant.min() <= users.variant.max() < len(design.variants):
         raise UnusableExperimentError(f"experiment {design.id}: users of a variant that is not declared")
@@ -49,7 +53,27 @@ def analyse(
     seen = users.chosen(users.observed)
     observed = np.bincount(seen.variant, minlength=len(design.variants))
     effects: list[Effect] = []
+    unsaid: list[str] = []
     if observed.min() >= MIN_USERS:
         level = alpha / (len(metrics) * len(design.treatments))
-        effects = [effect for metric in metrics for effect in effects_of(seen, metric, design, level)]
-    return ExperimentResult(design, balance, tuple(int(n) for n in observed), tuple(effects))
+        for metric in metrics:
+            if _is_enough(seen, metric, design):
+                effects += effects_of(seen, metric, design, level)
+            else:
+                unsaid.append(metric.name)
+    return ExperimentResult(design, balance, tuple(int(n) for n in observed), tuple(effects), tuple(unsaid))
+
+
+def _is_enough(users: ExperimentUsers, metric: Metric, design: Design) -> bool:
+    """Whether each variant has users enough with something below the ratio, who are not all alike: of one viewer, or
+    of many where nobody has done it yet, the variance is 0, which looks like certainty."""
+    top, bottom = users.sums[metric.name]
+    for place in range(len(design.variants)):
+        counted = (users.variant == place) & (bottom > 0)
+        if counted.sum() < MIN_USERS:
+            return False
+        with np.errstate(over="ignore"):  # only whether they differ is asked
+            ratios = top[counted] / bottom[counted]
+        if ratios.min() == ratios.max():
+            return False
+    return True

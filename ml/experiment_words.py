@@ -1,10 +1,13 @@
 """A judged experiment for people: a verdict in words, and the rows of a table."""
 
+import math
+
 from ml.experiment_analysis import MIN_USERS, ExperimentResult
 from ml.experiment_balance import SRM_LEVEL
 from ml.experiment_effects import Effect
 
 _DIRECTIONS = {1: "better", 0: "no difference found", -1: "worse"}
+TOO_LITTLE = "too little to say anything"
 
 
 def verdict(result: ExperimentResult) -> str:
@@ -21,17 +24,21 @@ def verdict(result: ExperimentResult) -> str:
             f"not to be trusted: {counts} (p = {result.balance.p_value:.1e}, below {SRM_LEVEL}). "
             "Find out what loses or moves users first"
         )
-    if not result.effects:
+    if not result.effects and not result.unsaid:
         few = min(result.observed)
         name = design.variants[result.observed.index(few)]
         return f"too early: {few} users of {name} have been observed in full, it takes {MIN_USERS}"
-    if not result.found:
-        return f"no difference found in {_names(result)} among {sum(result.observed)} users"
-    return "; ".join(_told(effect) for effect in result.found)
+    said = [_told(effect) for effect in result.found]
+    if result.effects and not said:
+        said = [f"no difference found in {_names(result)} among {sum(result.observed)} users"]
+    if result.unsaid:
+        said.append(f"{TOO_LITTLE} of {', '.join(result.unsaid)}")
+    return "; ".join(said)
 
 
 def rows(result: ExperimentResult) -> list[dict[str, object]]:
-    """A row a metric and treatment; nothing may be concluded from them unless the result is trusted."""
+    """A row a metric and treatment, but none of a metric of which too little is known; nothing may be concluded from
+    them unless the result is trusted."""
     return [
         {
             "metric": effect.metric,
@@ -41,7 +48,7 @@ def rows(result: ExperimentResult) -> list[dict[str, object]]:
             "difference": effect.difference,
             "low": effect.low,
             "high": effect.high,
-            "relative": f"{effect.relative:+.2%}",
+            "relative": _relative(effect),
             "users": effect.users,
             "variance left by CUPED": f"{effect.variance_kept:.0%}",
             "verdict": _DIRECTIONS[effect.direction] if result.trusted else "not to be trusted",
@@ -52,9 +59,13 @@ def rows(result: ExperimentResult) -> list[dict[str, object]]:
 
 def _told(effect: Effect) -> str:
     return (
-        f"{effect.variant} is {_DIRECTIONS[effect.direction]} in {effect.metric}: {effect.relative:+.2%} "
+        f"{effect.variant} is {_DIRECTIONS[effect.direction]} in {effect.metric}: {_relative(effect)} "
         f"({effect.difference:+.4g}, within {effect.low:+.4g} and {effect.high:+.4g})"
     )
+
+
+def _relative(effect: Effect) -> str:
+    return "n/a" if math.isnan(effect.relative) else f"{effect.relative:+.2%}"
 
 
 def _names(result: ExperimentResult) -> str:

@@ -214,13 +214,86 @@ def test_any_users_give_finite_figures(drawn: list[tuple[float, float, float, bo
         assert effect.low <= effect.difference <= effect.high
 
 
-def test_a_metric_nobody_has_is_no_difference() -> None:
+def sparse(seed: int, n: int, views: float, finishing: float) -> ExperimentUsers:
+    """Nothing differs between the variants, and few have seen anything: `views` each on average."""
+    rng = np.random.default_rng(seed)
+    seen = rng.poisson(views, n).astype(float)
+    finished = rng.binomial(seen.astype(int), finishing).astype(float)
+    sums = {
+        "ctr": (seen, np.full(n, 20.0)),
+        "watch_time": (finished * 10, np.ones(n)),
+        "completion": (finished, seen),
+    }
+    return ExperimentUsers(np.arange(n) % 2, np.ones(n, bool), np.zeros(n), sums)
+
+
+@pytest.mark.parametrize(
+    ("n", "views", "finishing"),
+    [
+        (400, 0.01, 0.5),  # completion alone: 18% false alarms of one or two viewers
+        (200, 0.05, 0.5),
+        (200, 0.3, 0.02),
+        (200, 1.0, 0.3),
+        (2_000, 0.003, 0.5),
+        (2_000, 0.15, 0.02),
+    ],
+)
+def test_an_a_a_test_of_people_who_hardly_watch_is_calm(n: int, views: float, finishing: float) -> None:
+    alarms = sum(bool(analyse(sparse(seed, n, views, finishing), HALVES).found) for seed in range(400))
+    assert alarms / 400 <= 0.05
+
+
+def viewers(control: tuple[int, int], treated: tuple[int, int]) -> ExperimentUsers:
+    """200 users a variant; of each the first so many have one view, and of those so many finished it."""
+    views, finished = np.zeros(400), np.zeros(400)
+    for place, (seen, done) in enumerate((control, treated)):
+        views[200 * place :][:seen] = 1
+        finished[200 * place :][:done] = 1
+    rng = np.random.default_rng(0)
+    sums = {
+        "ctr": (rng.binomial(20, 0.3, 400).astype(float), np.full(400, 20.0)),
+        "watch_time": (rng.exponential(1, 400), np.ones(400)),
+        "completion": (finished, views),
+    }
+    return ExperimentUsers(np.repeat([0, 1], 200), np.ones(400, bool), np.zeros(400), sums)
+
+
+@pytest.mark.parametrize(
+    ("control", "treated", "unsaid"),
+    [
+        ((1, 0), (1, 1), ("completion",)),  # one viewer a variant, and only one of them finished
+        ((0, 0), (1, 1), ("completion",)),
+        ((200, 60), (99, 40), ("completion",)),
+        ((200, 0), (200, 40), ("completion",)),  # nobody yet: the control's variance is not really 0
+        ((200, 60), (100, 40), ()),
+    ],
+)
+def test_nothing_is_said_of_a_metric_that_few_users_have(
+    control: tuple[int, int], treated: tuple[int, int], unsaid: tuple[str, ...]
+) -> None:
+    result = analyse(viewers(control, treated), HALVES)
+    assert result.unsaid == unsaid
+    assert ("completion" in {effect.metric for effect in result.effects}) == (not unsaid)
+    assert ("; too little to say anything of completion" in verdict(result)) == bool(unsaid)
+    assert result.found == []
+
+
+def test_a_metric_nobody_has_says_nothing() -> None:
     n = 400
     nothing = {m.name: (np.zeros(n), np.zeros(n)) for m in METRICS}
     users = ExperimentUsers(np.arange(n) % 2, np.ones(n, bool), np.zeros(n), nothing)
     result = analyse(users, HALVES)
-    assert [(e.difference, e.low, e.high, e.direction) for e in result.effects] == [(0, 0, 0, 0)] * 3
-    assert math.isnan(result.effects[0].relative)
+    assert (result.effects, rows(result)) == ((), [])
+    assert verdict(result) == "too little to say anything of ctr, watch_time, completion"
+
+
+def test_a_change_of_a_control_of_0_has_no_percentage() -> None:
+    n = 400
+    balanced = np.tile([1.0, 1.0, -1.0, -1.0], n // 4)  # of a mean of exactly 0 in both variants
+    sums = {m.name: (balanced + 5 * (np.arange(n) % 2), np.ones(n)) for m in METRICS}
+    result = analyse(ExperimentUsers(np.arange(n) % 2, np.ones(n, bool), np.zeros(n), sums), HALVES)
+    assert {row["relative"] for row in rows(result)} == {"n/a"}
+    assert "more is better in ctr: n/a (+5, within" in verdict(result)
 
 
 # --- The sample and the words -----------------------------------------------------------------------------------------
