@@ -53,10 +53,11 @@ class ClickHouseHttp:
         self._post(content=statement.encode())
 
     def insert(self, table: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-        """All rows in one statement; an answer means that they are stored."""
+        """All rows in one statement, however many months they lie in; an answer means that they are stored."""
         names = ", ".join(identifier(name) for name in columns)
         query = f"INSERT INTO {identifier(table)} ({names}) FORMAT JSONEachRow"
-        self._post(content=b"\n".join(map(orjson.dumps, rows)), params={"query": query, "async_insert": "0"})
+        how = {"async_insert": "0", "max_partitions_per_insert_block": "0"}
+        self._post(content=b"\n".join(map(orjson.dumps, rows)), params={"query": query, **how})
 
     def close(self) -> None:
         self._client.close()

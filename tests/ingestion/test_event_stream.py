@@ -244,6 +244,15 @@ def test_a_large_segment_is_stored_in_steps(http, client, monkeypatch):
     assert count(client, "playback_events") == 100
 
 
+def test_events_of_more_months_than_clickhouse_takes_at_once_are_stored(http, client):
+    """Phones with a wrong clock; one such segment would be refused for ever and hold up those behind it."""
+    month_ms = 31 * 86_400_000
+    events = [event(n, impression_timestamp=946_684_800_000 + n * month_ms) for n in range(150)]
+    assert store_segment(http, segment(*events), "one-00000001", set()) == Counts(150, 150, 0, 0)
+    assert book(client) == [(150, 150, 0, 0)]
+    assert count(client, "playback_events") == 150
+
+
 def test_a_store_that_is_down_is_named(stores):
     http = ClickHouseHttp(
         stores.model_copy(update={"clickhouse_url_override": "http://default@127.0.0.1:1/x"})
