@@ -29,14 +29,15 @@ GROUP BY experiment HAVING users > 0 ORDER BY experiment
 
 # A user counts from the first list that was made in the experiment, with the variant of that list, whatever came
 # later. Testers do not count at all. The log may hold a request twice: lists are counted by their id, and neither
-# minimum nor first variant cares (FINAL would cost a sorted read for each use).
+# minimum nor first variant cares (FINAL would cost a sorted read for each use). The views of
+# lists are few and held in memory, what the lists showed is much and streamed past them.
 _USERS = """
 WITH
     fromUnixTimestamp64Milli({since:Int64}, 'UTC') AS since,
     fromUnixTimestamp64Milli({as_of:Int64}, 'UTC') AS as_of,
     decisions AS (
         SELECT request_id, user_id, decided_at, forced, variants[{experiment:String}] AS variant,
-            length(video_ids) AS items
+            video_ids, length(video_ids) AS items
         FROM feed_decisions
         WHERE decided_at >= since AND mapContains(variants, {experiment:String}) AND user_id != ''
     ),
@@ -51,12 +52,18 @@ WITH
         GROUP BY user_id, request_id
     ),
     shown AS (SELECT user_id, sum(items) AS items FROM lists GROUP BY user_id),
-    played AS (
-        SELECT user_id, uniqExact(request_id, video_id) AS plays
+    starts AS (
+        SELECT user_id, request_id, video_id
         FROM playback_events INNER JOIN exposures USING (user_id)
         WHERE event_type = 'view_start' AND impression_timestamp >= since - INTERVAL 1 DAY
             AND impression_timestamp < observed_until
             AND (user_id, request_id) IN (SELECT user_id, list FROM lists)
+    ),
+    played AS (
+        SELECT decisions.user_id AS user_id, uniqExact(starts.request_id, starts.video_id) AS plays
+        FROM decisions INNER JOIN starts
+            ON decisions.user_id = starts.user_id AND toString(decisions.request_id) = starts.request_id
+        WHERE has(decisions.video_ids, starts.video_id)
         GROUP BY user_id
     ),
     watched AS (
@@ -112,8 +119,9 @@ def fetch_users(client: "Client", experiment: Experiment, since: datetime, as_of
     """The users of one experiment, those observed in full marked. Raises `UnusableExperimentError` if the log has
     variants that are not declared.
 
-    CTR: pairs of list and video with a `view_start`, of all items of the lists made while the user is observed. Watch
-    time and completion: of every session of that time, wherever it came from, since a variant may move viewers there.
+    CTR: items of a list with a `view_start` (a video the list did not show is none), of all items of the lists made
+    while the user is observed. Watch time and completion: of every session of that time, wherever it came from, since
+    a variant may move viewers there.
     """
     parameters = {
         "experiment": experiment.id,

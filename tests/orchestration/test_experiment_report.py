@@ -177,6 +177,8 @@ def test_each_users_sums_are_of_their_time_of_observation(
         ("v2", START + 71.5 * HOUR, second),
         ("v0", START + 74 * HOUR, late),
         ("v9", START + HOUR, ""),  # from no list
+        ("v9", START + HOUR, first),  # which the list did not show
+        ("v2", START + HOUR, first),  # which only the other list showed
     ):
         world.played("ann", video, at, request_id)
     world.watched("ann", START - timedelta(days=15), 100_000)  # longer ago than CUPED looks
@@ -207,12 +209,12 @@ def test_each_users_sums_are_of_their_time_of_observation(
 def test_a_list_that_is_logged_twice_counts_once(
     stores: StoresAt, world: World, declaration: Declaration
 ) -> None:
-    world.list_made("ann", START, {"diversity": "more"}, items=2)
+    world.played("ann", "v1", START + HOUR, world.list_made("ann", START, {"diversity": "more"}, items=2))
     world.write()
     world.write()
     with clickhouse_client(stores.settings) as client:
         found = fetch_users(client, declaration.experiments[0], START, START)
-    assert found.users.sums["ctr"][1].tolist() == [2.0]
+    assert [column.tolist() for column in found.users.sums["ctr"]] == [[1.0], [2.0]]
 
 
 def test_who_meets_two_variants_counts_for_the_first(
