@@ -56,3 +56,7 @@ class UploadRefusedError(VideoError):
         super().__init__(message)
         self.status = status
         self.field = field
+
+
+class NoRoomError(VideoError):
+    """An upload could not be written to our disk, which is full or cannot be written; the cause has the details."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import orjson
 from fastapi import Request
@@ -17,8 +18,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from serving.peertube.errors import UploadRefusedError
+from serving.peertube.errors import NoRoomError, UploadRefusedError
 from serving.peertube.fields import EXTENSIONS, SNIFFED_BYTES, VideoFields, check_kind, fields_of
+
+log = logging.getLogger(__name__)
 
 WRITE_BYTES = 1 << 20
 FIELD_BYTES = 64 << 10
@@ -26,6 +29,7 @@ FIELD_BYTES = 64 << 10
 IDLE_S = 30.0
 """A client that sends nothing for as long is gone."""
 LEFTOVER_AGE_S = 7200.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Incoming:
 
 @asynccontextmanager
 async def received(request: Request, folder: Path, max_bytes: int) -> AsyncIterator[Incoming]:
-    """The upload in `request`; its file is gone afterwards. Raises `UploadRefusedError`."""
+    """The upload in `request`; its file is gone afterwards. Raises `UploadRefusedError`, `NoRoomError`."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
@@ -54,17 +58,30 @@ async def received(request: Request, folder: Path, max_bytes: int) -> AsyncItera
     if announced.isdecimal() and int(announced) > max_bytes + FIELD_BYTES:
         raise UploadRefusedError(f"the file is larger than {max_bytes} bytes", 413, "file")
     path = folder / f"{os.getpid()}-{secrets.token_hex(8)}.part"
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    file = await asyncio.to_thread(path.open, "xb")
+    file = await _on_disk(lambda: _opened(path))
     try:
         try:
             form = _Form(file, boundary, max_bytes)
             await _read(request, form)
         finally:
-            await asyncio.to_thread(file.close)
+            await _on_disk(file.close)  # which writes what is still buffered
         yield form.result(path)
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(_take_away, path)
+
+
+def _opened(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+async def _on_disk(work: Callable[[], T]) -> T:
+    """`work` in a thread; raises `NoRoomError` if the disk does not let it."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        log.error("an upload cannot be written: %s", error)  # noqa: TRY400 - the cause is in the message
+        raise NoRoomError("the upload cannot be stored now") from error
 
 
 async def _read(request: Request, form: "_Form") -> None:
@@ -75,9 +92,9 @@ async def _read(request: Request, form: "_Form") -> None:
                 chunk = await anext(stream)
             form.feed(chunk)
             if len(form.waiting) >= WRITE_BYTES:
-                await asyncio.to_thread(form.write)
+                await _on_disk(form.write)
     except StopAsyncIteration:
-        await asyncio.to_thread(form.write)
+        await _on_disk(form.write)
     except FormParserError as error:
         raise UploadRefusedError("the body is not well-formed multipart/form-data", 400) from error
     except TimeoutError as error:
@@ -208,7 +225,16 @@ def sweep(folder: Path) -> None:
         return
     for path in folder.glob("*.part"):
         try:
-            if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
-                path.unlink()
+            old = time.time() - path.stat().st_mtime > LEFTOVER_AGE_S
         except FileNotFoundError:  # another upload was quicker
             continue
+        if old:
+            _take_away(path)
+
+
+def _take_away(path: Path) -> None:
+    """An upload is no less taken, or refused for its own reason, because its file stays: `sweep` tries again."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s stays behind: %s", path.name, error)

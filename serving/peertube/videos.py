@@ -112,7 +112,7 @@ class Videos:
         the key: the same file with the same fields is one video.
 
         Raises `UploadRefusedError`, `KeyReusedError`, `UploadUnderWayError`, `PeerTubeUnavailableError`,
-        `PeerTubeRefusedError`, `CatalogueUnavailableError`."""
+        `PeerTubeRefusedError`, `CatalogueUnavailableError`, `NoRoomError`."""
         if self._uploads >= UPLOADS_AT_ONCE:
             self._counts.uploads.labels("busy").inc()
             raise UploadUnderWayError(f"{UPLOADS_AT_ONCE} uploads are under way, which is as many as we take")

@@ -1,18 +1,19 @@
 """An upload is the same however its bytes are cut into pieces, and its hash says what it is."""
 
 import asyncio
+import errno
 import os
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.peertube.errors import UploadRefusedError
+from serving.peertube.errors import NoRoomError, UploadRefusedError
 from serving.peertube.fields import VideoFields, check_kind, fields_of
 from serving.peertube.incoming import LEFTOVER_AGE_S, Incoming, received, sweep
 
@@ -131,3 +132,36 @@ def test_what_a_killed_process_left_is_swept_and_an_upload_under_way_is_not(tmp_
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [new]
     sweep(tmp_path / "not there")
+
+
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_client(tmp_path: Path) -> None:
+    (tmp_path / "uploads").write_text("a file where the folder should be")
+    with pytest.raises(NoRoomError, match=r"^the upload cannot be stored now$"):
+        receive_in([body_of(HEAD)], tmp_path / "uploads")
+
+
+@pytest.mark.parametrize(
+    "size", [10, 9_000]
+)  # fits the file's buffer, and is written when it is closed; does not
+def test_a_full_disk_is_no_fault_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def opened(path: Path) -> BinaryIO:
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr("serving.peertube.incoming._opened", opened)
+    with pytest.raises(NoRoomError) as caught:
+        receive_in([body_of(HEAD + bytes(size))], tmp_path)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+
+
+def test_a_file_that_cannot_be_taken_away_does_not_undo_an_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    incoming, content = receive_in([body_of(HEAD)], tmp_path)
+    assert (incoming.size, content) == (len(HEAD), HEAD)

@@ -270,3 +270,16 @@ def test_without_a_peertube_the_routes_say_so(make_client: Make) -> None:
             assert response.json()["detail"] == "no PeerTube is set (REELGRAPH_PEERTUBE_URL)"
     finally:
         client.state.videos = videos  # type: ignore[attr-defined]
+
+
+def test_a_disk_that_cannot_be_written_is_a_503_to_come_back_after(
+    client: TestClient, peertube: PeerTubeDouble, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    folder.write_text("a file where the folder should be")
+    response = send(client)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert response.json()["detail"] == "the upload cannot be stored now"
+    assert peertube.calls == []
+    folder.unlink()
+    assert send(client).status_code == 201
