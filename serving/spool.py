@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from serving.spool_entries import Entry, tell
 from serving.spool_metrics import (
+    SegmentDeclinedError,
     SegmentRefusedError,
     ShipReport,
     SpoolBrokenError,
@@ -24,7 +25,15 @@ from serving.spool_segments import OpenSegment, SegmentFolder
 from serving.spool_shipper import Ship, Shipper
 from serving.tracing_batches import BatchSpans
 
-__all__ = ["SegmentRefusedError", "ShipReport", "Spool", "SpoolBrokenError", "SpoolError", "SpoolFullError"]
+__all__ = [
+    "SegmentDeclinedError",
+    "SegmentRefusedError",
+    "ShipReport",
+    "Spool",
+    "SpoolBrokenError",
+    "SpoolError",
+    "SpoolFullError",
+]
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +250,7 @@ class Spool:
     def _append_to_segment(self, entries: list[Entry]) -> None:
         content = b"".join(entry.content for entry in entries)
         lines = sum(entry.lines for entry in entries)
-        waiting = self._shipper.waiting()[1] + (self._segment.size if self._segment else 0)
+        waiting = self._shipper.size + (self._segment.size if self._segment else 0)
         if waiting + len(content) > self._max_bytes:
             raise SpoolFullError(f"{waiting} bytes of {self.name} wait to be shipped, no more are taken")
         if self._segment is None:

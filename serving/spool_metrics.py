@@ -22,7 +22,17 @@ class SpoolBrokenError(SpoolError):
 
 
 class SegmentRefusedError(Exception):
-    """Raised by `ship`: the segment will never be taken, whatever is tried. It is set aside."""
+    """Raised by `ship`: the segment will never be taken, whatever is tried. It is set aside, or only what may be
+    `kept` of it: users may have been erased since it was written."""
+
+    def __init__(self, why: str, kept: bytes | None = None) -> None:
+        super().__init__(why)
+        self.kept = kept
+
+
+class SegmentDeclinedError(Exception):
+    """Raised by `ship`: the store is there and did not take this segment. It is tried again, in the end behind the
+    others; any other error says that the store is away, and that all segments wait."""
 
 
 @dataclass(frozen=True)

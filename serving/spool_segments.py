@@ -3,21 +3,23 @@
 folder/.lock            held while a process starts or stops
 folder/<instance>/lock  held while the process lives
 folder/<instance>/*.open, *.jsonl   the segment being written, and sealed ones
-folder/torn, folder/refused         set aside, for a person to look at
+folder/refused                      set aside, for a person to look at
 """
 
 import fcntl
 import logging
 import os
+import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 OPEN, SEALED = ".open", ".jsonl"
-_SET_ASIDE = frozenset({"torn", "refused"})
+_INSTANCE = re.compile(r"\d+-\d+-[0-9a-z]+")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Segment:
 
 
 class SegmentFolder:
-    """The process's own place in a spool's folder. Every method may raise `OSError`."""
+    """The process's own place in a spool's folder. Every method may raise `OSError`, but for what dead processes left:
+    what cannot be taken over stays where it is, for the next start, and keeps nothing else from being taken."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,18 +57,25 @@ class SegmentFolder:
             if self._lock is None:
                 self._lock = _locked(self.own / "lock", wait=True)
             for other in sorted(self._folder.iterdir()):
-                if other.is_dir() and other != self.own and other.name not in _SET_ASIDE:
+                if _INSTANCE.fullmatch(other.name) and other != self.own and other.is_dir():
                     self._take_over(other)
             _sync_folder(self._folder)
         finally:
             os.close(starting)
         return [_read(path) for path in sorted(self.own.glob(f"*{SEALED}"))]
 
-    def refuse(self, segment: Segment) -> Path:
-        """Set a segment aside; returns where it is now."""
+    def refuse(self, segment: Segment, kept: bytes | None = None) -> Path:
+        """Set a segment aside, or only what may be `kept` of it; returns where it is now."""
         place = self._folder / "refused" / segment.path.name
         place.parent.mkdir(exist_ok=True)
-        segment.path.replace(place)
+        if kept is None:
+            segment.path.replace(place)
+        else:
+            with place.open("wb") as file:
+                file.write(kept)
+                file.flush()
+                os.fsync(file.fileno())
+            segment.path.unlink(missing_ok=True)
         return place
 
     def close(self) -> None:
@@ -84,31 +94,36 @@ class SegmentFolder:
             os.close(starting)
 
     def _take_over(self, other: Path) -> None:
-        lock = _locked(other / "lock", wait=False)
+        try:
+            lock = _locked(other / "lock", wait=False)
+        except OSError as error:
+            _left(other, error)
+            return
         if lock is None:
             return  # its process lives
         try:
             for path in sorted(other.glob(f"*{OPEN}")):
-                self._mend(path)
+                _or_left(path, self._mend)
             for path in sorted(other.glob(f"*{SEALED}")):
-                path.rename(self.own / path.name)
+                _or_left(path, lambda path: path.rename(self.own / path.name))
             _sync_folder(self.own)
-            (other / "lock").unlink()
-            other.rmdir()
+            if [path.name for path in other.iterdir()] == ["lock"]:
+                (other / "lock").unlink()
+                other.rmdir()
+        except OSError as error:
+            _left(other, error)
         finally:
             os.close(lock)
 
     def _mend(self, path: Path) -> None:
-        """Seal what a dead process was writing; half a line at its end was promised to nobody and is set aside."""
+        """Seal what a dead process was writing. Half a line at its end was promised to nobody and is of no use; it is
+        not kept, as nobody could tell whose it is when a user is erased."""
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
-            place = self._folder / "torn" / path.with_suffix(f".{time.time_ns()}").name
-            place.parent.mkdir(exist_ok=True)
-            place.write_bytes(content[whole:])
             os.truncate(path, whole)
             self.torn += 1
-            log.warning("the last line of spool segment %s is torn and set aside (%d bytes)",
+            log.warning("the last line of spool segment %s is torn and dropped (%d bytes)",
                         path.stem, len(content) - whole)  # fmt: skip
         if whole:
             path.rename(path.with_suffix(SEALED))
@@ -158,8 +173,22 @@ class OpenSegment:
 
 
 def _read(path: Path) -> Segment:
-    content = path.read_bytes()
-    return Segment(path, content.count(b"\n"), len(content), path.stat().st_mtime)
+    try:
+        content = path.read_bytes()
+        return Segment(path, content.count(b"\n"), len(content), path.stat().st_mtime)
+    except OSError:
+        return Segment(path, 0, 0, time.time())  # who ships it meets the error again, and sets it aside
+
+
+def _or_left(path: Path, take: Callable[[Path], object]) -> None:
+    try:
+        take(path)
+    except OSError as error:
+        _left(path, error)
+
+
+def _left(path: Path, error: OSError) -> None:
+    log.error("%s is left as it is until the next start: %s", path, error.strerror)
 
 
 def _locked(path: Path, *, wait: bool) -> int | None:

@@ -1,18 +1,20 @@
-"""The thread that ships sealed segments, the oldest first, and never gives one up."""
+"""The thread that ships sealed segments, the oldest first: none is given up, and none blocks the others for good."""
 
 import logging
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
-from serving.spool_metrics import SegmentRefusedError, ShipReport, SpoolMetrics
+from serving.spool_metrics import SegmentDeclinedError, SegmentRefusedError, ShipReport, SpoolMetrics
 from serving.spool_segments import Segment, SegmentFolder
 
 log = logging.getLogger(__name__)
 
 BACK_OFF_S = (0.2, 10.0)
+PATIENCE = 5
+"""After so many failures that are its own a segment moves behind the others, or is set aside if it cannot be read."""
 PILE = 3
 GRACE_S = 0.5
 """How long an attempt under way at the time-out may take to end."""
@@ -35,6 +37,7 @@ class Shipper:
         self._no_more = False
         self._deadline = float("inf")
         self._failing = False
+        self._own_failures: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name=f"spool-{name}-shipper", daemon=True)
 
     def start(self) -> None:
@@ -53,10 +56,16 @@ class Shipper:
         """Whether segments pile up: larger ones are shipped in fewer steps then."""
         return len(self._queue) > PILE
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
+
     def waiting(self) -> tuple[int, int, float | None]:
         """Lines, bytes, and when the oldest line came (None if nothing waits)."""
         with self._changed:
-            return self._lines, self._bytes, self._queue[0].since if self._queue else None
+            oldest = min((segment.since for segment in self._queue), default=None)
+            return self._lines, self._bytes, oldest
 
     def finish(self, timeout_s: float) -> bool:
         """Nothing more will be added: ship what is left for so long; False if it is still in an attempt then."""
@@ -73,6 +82,7 @@ class Shipper:
         while (segment := self._next()) is not None:
             if self._shipped(segment):
                 attempt = 0
+                del self._own_failures[segment.id]
                 with self._changed:
                     self._queue.popleft()
                     self._lines -= segment.lines
@@ -81,6 +91,8 @@ class Shipper:
                 shortest, longest = BACK_OFF_S
                 pause = min(longest, shortest * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
                 with self._changed:
+                    if self._own_failures[segment.id] >= PATIENCE:
+                        self._queue.rotate(-1)
                     if self._no_more and attempt:
                         return  # a store that is down holds up no stop: what is left is shipped by the next start
                     if self._no_more:
@@ -98,10 +110,17 @@ class Shipper:
     def _shipped(self, segment: Segment) -> bool:
         """Whether it is out of the way."""
         try:
-            report = self._ship(segment.path.read_bytes(), segment.id)
+            content = segment.path.read_bytes()
+        except FileNotFoundError:
+            return self._vanished(segment)
+        except OSError as error:
+            return self._unreadable(segment, error)
+        try:
+            report = self._ship(content, segment.id)
         except SegmentRefusedError as error:
-            return self._refused(segment, error)
-        except Exception as error:  # a store that is down, a disk that does not answer: kept and tried again
+            return self._set_aside(segment, str(error), error.kept)
+        except Exception as error:  # a store that is down or in trouble: kept and tried again
+            self._own_failures[segment.id] += isinstance(error, SegmentDeclinedError)
             self._metrics.failures.labels(self._name).inc()
             self._metrics.failing.labels(self._name).set(1)
             if not self._failing:
@@ -118,15 +137,32 @@ class Shipper:
             self._metrics.shipped.labels(self._name, result).inc(getattr(done, result))
         return self._deleted(segment)
 
-    def _refused(self, segment: Segment, error: SegmentRefusedError) -> bool:
+    def _vanished(self, segment: Segment) -> bool:
+        self._metrics.lost.labels(self._name).inc(segment.lines)
+        log.error("segment %s of %s (%d lines) is lost: somebody removed its file",
+                  segment.id, self._name, segment.lines)  # fmt: skip
+        return True
+
+    def _unreadable(self, segment: Segment, error: OSError) -> bool:
+        """What may pass (no file handle left) is tried again, but not for ever."""
+        self._metrics.failures.labels(self._name).inc()
+        self._own_failures[segment.id] += 1
+        if self._own_failures[segment.id] < PATIENCE:
+            return False
+        return self._set_aside(segment, f"its file cannot be read: {error.strerror}", None)
+
+    def _set_aside(self, segment: Segment, why: str, kept: bytes | None) -> bool:
         try:
-            place = self._folder.refuse(segment)
+            place = self._folder.refuse(segment, kept)
+        except FileNotFoundError:
+            return self._vanished(segment)
         except OSError:
+            self._own_failures[segment.id] += 1
             log.exception("segment %s of %s is refused and cannot be set aside", segment.id, self._name)
             return False
         self._metrics.refused.labels(self._name).inc(segment.lines)
         log.error("segment %s of %s (%d lines) is refused, see %s: %s",
-                  segment.id, self._name, segment.lines, place, str(error)[:300])  # fmt: skip
+                  segment.id, self._name, segment.lines, place, why[:300])  # fmt: skip
         return True
 
     def _deleted(self, segment: Segment) -> bool:

@@ -6,7 +6,7 @@ import httpx
 import orjson
 
 from serving.decisions.row import COLUMNS, TABLE
-from serving.spool import SegmentRefusedError, ShipReport
+from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
 from serving.tracing import pass_on
 from stack.clients import clickhouse_parts
 from stack.settings import Settings
@@ -18,7 +18,7 @@ TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 _REFUSED = frozenset({6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 376, 691})
 
 
-class StoreFailedError(Exception):
+class StoreFailedError(SegmentDeclinedError):
     """ClickHouse did not take the rows this time; they are sent again."""
 
 
@@ -49,12 +49,15 @@ class DecisionShipper:
         A row that comes twice replaces itself. Raises `SegmentRefusedError` for rows that no attempt would store,
         `StoreFailedError` or httpx's errors for what may pass."""
         lines = content.split(b"\n")[:-1]
-        try:
-            kept = [line for line in lines if not self._is_erased(orjson.loads(line)["user_id"])]
-        except (ValueError, KeyError, TypeError) as error:  # written by another version, or by a failing disk
-            raise SegmentRefusedError(f"segment {segment_id}: a line is no decision") from error
+        users = [_user(line) for line in lines]
+        kept = [
+            line for line, user in zip(lines, users, strict=True) if user is None or not self._is_erased(user)
+        ]
+        content = b"".join(line + b"\n" for line in kept)
+        if None in users:  # written by another version, or by a failing disk
+            raise SegmentRefusedError(f"segment {segment_id}: a line is no decision", content)
         if kept:
-            self._store(b"\n".join(kept), segment_id)
+            self._store(content, segment_id)
         return ShipReport(len(lines), len(kept), quarantined=len(lines) - len(kept))
 
     def close(self) -> None:
@@ -69,5 +72,13 @@ class DecisionShipper:
             f"segment {segment_id}: {response.status_code}, code {code or 'unknown'}: {response.text[:300]}"
         )
         if code.isdigit() and int(code) in _REFUSED:
-            raise SegmentRefusedError(told)
+            raise SegmentRefusedError(told, rows)
         raise StoreFailedError(told)
+
+
+def _user(line: bytes) -> str | None:
+    """Whose decision it is; None if it is none."""
+    try:
+        return str(orjson.loads(line)["user_id"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,13 +1,16 @@
 """The endpoint's segments into ClickHouse, taking turns with loads and erasures."""
 
 import logging
+from collections.abc import Container
 from contextlib import ExitStack
+
+import orjson
 
 from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
 from ingestion.errors import StoreUnreachableError
 from ingestion.event_stream import store_segment
 from ingestion.postgres_schema import locked
-from serving.spool import SegmentRefusedError, ShipReport
+from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
 from serving.tracing import pass_on
 from stack.erased_users import opt_out_file, read_opt_out
 from stack.settings import Settings
@@ -27,8 +30,9 @@ class EventShipper:
         self._alone = True
 
     def ship(self, content: bytes, segment_id: str) -> ShipReport:
-        """Store the segment, each event once. Raises `SegmentRefusedError` for rows that no attempt would store, and
-        other errors for what may pass: a store that is down, a load or an erasure under way."""
+        """Store the segment, each event once. Raises `SegmentRefusedError` for rows that no attempt would store,
+        `SegmentDeclinedError` for what goes wrong with this segment, and other errors for what keeps all of them
+        waiting: a store that is down, a load or an erasure under way."""
         with ExitStack() as turn:
             self._wait_for(turn)
             # Read in our turn: an erasure writes the list first and then deletes in a turn of its own.
@@ -36,7 +40,13 @@ class EventShipper:
             try:
                 done = store_segment(self._client, content, segment_id, erased)
             except RowsRefusedError as error:
-                raise SegmentRefusedError(str(error)) from error
+                raise SegmentRefusedError(str(error), _without(content, erased)) from error
+            except StoreUnreachableError:
+                raise
+            except (
+                Exception
+            ) as error:  # a poisonous segment must not block the others, whatever is wrong with it
+                raise SegmentDeclinedError(f"{type(error).__name__}: {error}") from error
         return ShipReport(done.sent, done.stored, done.duplicate, done.quarantined)
 
     def close(self) -> None:
@@ -52,3 +62,16 @@ class EventShipper:
             self._alone = False
         else:
             self._alone = True
+
+
+def _without(content: bytes, erased: Container[str]) -> bytes:
+    return b"".join(line for line in content.splitlines(keepends=True) if _user(line) not in erased)
+
+
+def _user(line: bytes) -> str:
+    """Empty if the line does not say."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(event.get("user_id", "")) if isinstance(event, dict) else ""

@@ -13,7 +13,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from ingestion import ledger
+from ingestion.clickhouse_http import RowsRefusedError
 from ingestion.clickhouse_schema import create_tables
+from ingestion.errors import LedgerImbalanceError, StoreRefusedError, StoreUnreachableError
+from ingestion.event_stream import REFUSED_LINE
 from ingestion.postgres_schema import LockHeldError, locked
 from ingestion.segment_book import Counts
 from serving.api.state import State
@@ -21,7 +24,7 @@ from serving.events import shipping
 from serving.events.intake import EventIntake
 from serving.events.schemas import TrackRequest
 from serving.events.shipping import TURN, EventShipper
-from serving.spool import SegmentRefusedError, ShipReport
+from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
 from stack.clients import clickhouse_client
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
 from stack.health import HttpProbe
@@ -248,3 +251,38 @@ def test_a_segment_that_clickhouse_will_never_take_is_set_aside(own, monkeypatch
         with pytest.raises(SegmentRefusedError, match="code"):
             shipper.ship(odd + odd.replace(b"0b8b1a52", b"0b8b1a53"), "one-00000001")
         shipper.close()
+
+
+def failing_with(error: Exception) -> Callable[..., Counts]:
+    def store(*_: object) -> Counts:
+        raise error
+
+    return store
+
+
+def test_of_a_refused_segment_nothing_of_erased_users_is_kept(own, monkeypatch):
+    key = b"k" * 32
+    write_opt_out(own, ErasedUsers(key, frozenset({pseudonym(key, "bob")})))
+    monkeypatch.setattr(shipping, "store_segment", failing_with(RowsRefusedError("code 27")))
+    shipper = EventShipper(own)
+    with pytest.raises(SegmentRefusedError) as refused:
+        shipper.ship(line("ann") + line("bob") + REFUSED_LINE + b"\nno JSON\n", "one-00000001")
+    assert refused.value.kept == line("ann") + REFUSED_LINE + b"\nno JSON\n"
+    shipper.close()
+
+
+@pytest.mark.parametrize(
+    ("met", "told"),
+    [
+        (StoreRefusedError("code 252"), SegmentDeclinedError),
+        (LedgerImbalanceError("3 sent, 2 stored"), SegmentDeclinedError),
+        (KeyError("a mistake of ours"), SegmentDeclinedError),
+        (StoreUnreachableError("down"), StoreUnreachableError),
+    ],
+)
+def test_what_is_wrong_with_one_segment_is_told_from_a_store_that_is_away(own, monkeypatch, met, told):
+    monkeypatch.setattr(shipping, "store_segment", failing_with(met))
+    shipper = EventShipper(own)
+    with pytest.raises(told):
+        shipper.ship(line("ann"), "one-00000001")
+    shipper.close()

@@ -16,8 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from serving import spool_segments
-from serving.spool import SegmentRefusedError, ShipReport, Spool, SpoolBrokenError, SpoolFullError
+from serving import spool_segments, spool_shipper
+from serving.spool import (
+    SegmentDeclinedError,
+    SegmentRefusedError,
+    ShipReport,
+    Spool,
+    SpoolBrokenError,
+    SpoolFullError,
+)
 from stack.settings import PROJECT_ROOT
 
 from .conftest import wait_for
@@ -30,14 +37,17 @@ class Store:
         self.segments: dict[str, bytes] = {}
         self.attempts = 0
         self.down = False
-        self.refuses = b"\n\n"
+        self.refuses = self.declines = b"\n\n"
+        self.kept: bytes | None = None
 
     def ship(self, content: bytes, segment_id: str) -> ShipReport | None:
         self.attempts += 1
         if self.down:
             raise ConnectionError("down")
         if self.refuses in content:
-            raise SegmentRefusedError("not for us")
+            raise SegmentRefusedError("not for us", self.kept)
+        if self.declines in content:
+            raise SegmentDeclinedError("not now")
         self.segments[segment_id] = content
         return None
 
@@ -184,7 +194,106 @@ def test_segments_end_at_their_size(make, store):
     assert [len(content) for _, content in sorted(store.segments.items())] == [122, 122]
 
 
-def test_half_a_line_of_a_killed_process_is_set_aside_and_the_whole_ones_are_shipped(
+def test_of_a_refused_segment_only_what_may_be_kept_is_set_aside(make, store, tmp_path):
+    store.refuses, store.kept = b"poison", b"of somebody\n"
+
+    async def run() -> None:
+        spool = make()
+        await spool.all_durable([b"poison of an erased user", b"of somebody"])
+        await spool.stop(5)
+
+    asyncio.run(run())
+    assert [p.read_bytes() for p in (tmp_path / "spool").rglob("*.jsonl")] == [b"of somebody\n"]
+
+
+def test_a_segment_that_the_store_never_takes_moves_behind_the_others(make, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(spool_shipper, "BACK_OFF_S", (0.01, 0.02))
+    store.declines = b"poison"
+
+    async def run() -> None:
+        spool = make()
+        await spool.durable(b"poison")
+        await asyncio.to_thread(wait_for, lambda: store.attempts == 1, "the first attempt")
+        await spool.durable(b"good")
+        await asyncio.to_thread(wait_for, lambda: store.lines == [b"good"], "the good one")
+        assert store.attempts > spool_shipper.PATIENCE
+        assert spool.waiting()[0] == 1
+        store.declines = b"\n\n"
+        await asyncio.to_thread(wait_for, lambda: spool.waiting()[0] == 0, "the other")
+        await spool.stop(5)
+
+    asyncio.run(run())
+    assert sorted(store.lines) == [b"good", b"poison"]
+
+
+def test_while_the_store_is_away_the_order_stays(make, store, monkeypatch):
+    monkeypatch.setattr(spool_shipper, "BACK_OFF_S", (0.01, 0.02))
+    store.down = True
+    order: list[bytes] = []
+
+    async def run() -> None:
+        spool = make()
+        for line in (b"1", b"2", b"3"):
+            await spool.durable(line)
+            seen = store.attempts
+            await asyncio.to_thread(wait_for, lambda seen=seen: store.attempts > seen + 5, "attempts")
+        store.down = False
+        await asyncio.to_thread(wait_for, lambda: spool.waiting()[0] == 0, "all")
+        order.extend(content.strip() for content in store.segments.values())
+        await spool.stop(5)
+
+    asyncio.run(run())
+    assert order == [b"1", b"2", b"3"]
+
+
+def test_a_file_that_somebody_removed_is_counted_lost_and_blocks_nothing(make, store, tmp_path):
+    store.down = True
+    registry = CollectorRegistry()
+
+    async def run() -> None:
+        spool = make(registry=registry)
+        await spool.all_durable([b"one", b"two"])
+        await asyncio.to_thread(wait_for, lambda: store.attempts > 0, "an attempt")
+        await spool.durable(b"three")
+        await asyncio.to_thread(wait_for, lambda: len(files(tmp_path, ".jsonl")) == 2, "two segments")
+        files(tmp_path, ".jsonl")[0].unlink()
+        store.down = False
+        await asyncio.to_thread(wait_for, lambda: spool.waiting()[0] == 0, "an empty spool", 15)
+        await spool.stop(5)
+
+    asyncio.run(run())
+    assert store.lines == [b"three"]
+    assert registry.get_sample_value("reelgraph_spool_lost_total", {"spool": "events"}) == 2
+
+
+def test_what_cannot_be_taken_over_keeps_nobody_from_writing(make, store, tmp_path, monkeypatch):
+    """A stray folder, and of a dead process a file that cannot be read and one that is no file at all."""
+    monkeypatch.setattr(spool_shipper, "BACK_OFF_S", (0.01, 0.02))
+    spool_folder = tmp_path / "spool"
+    (spool_folder / "backup").mkdir(parents=True)
+    (spool_folder / "backup" / "0000-2-dead-00000001.jsonl").write_bytes(b"a copy\n")
+    dead = spool_folder / "0000-1-dead"
+    dead.mkdir()
+    (dead / "0000-1-dead-00000001.open").mkdir()
+    (dead / "0000-1-dead-00000002.jsonl").mkdir()  # reading a folder fails, whoever runs the test
+    (dead / "0000-1-dead-00000003.jsonl").write_bytes(b"good\n")
+    (dead / "note.txt").write_text("of a person")
+
+    async def run() -> None:
+        spool = make()
+        await spool.durable(b"new")
+        await asyncio.to_thread(wait_for, lambda: len(store.segments) == 2, "two segments")
+        await asyncio.to_thread(wait_for, lambda: (spool_folder / "refused").exists(), "the bad one aside")
+        await spool.stop(5)
+
+    asyncio.run(run())
+    assert sorted(store.lines) == [b"good", b"new"]
+    assert [path.name for path in (spool_folder / "refused").iterdir()] == ["0000-1-dead-00000002.jsonl"]
+    assert sorted(path.name for path in dead.iterdir()) == ["0000-1-dead-00000001.open", "lock", "note.txt"]
+    assert [path.name for path in (spool_folder / "backup").iterdir()] == ["0000-2-dead-00000001.jsonl"]
+
+
+def test_half_a_line_of_a_killed_process_is_dropped_and_the_whole_ones_are_shipped(
     make, store, tmp_path, caplog
 ):
     dead = tmp_path / "spool" / "0000-1-dead"
@@ -201,7 +310,7 @@ def test_half_a_line_of_a_killed_process_is_set_aside_and_the_whole_ones_are_shi
 
     asyncio.run(run())
     assert store.segments == {"0000-1-dead-00000001": b"whole\n"}
-    assert sorted(p.read_bytes() for p in (tmp_path / "spool" / "torn").iterdir()) == [b"hal", b"only half"]
+    assert not any(b"hal" in path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file())
     assert registry.get_sample_value("reelgraph_spool_torn_total", {"spool": "events"}) == 2
     assert not dead.exists()
 

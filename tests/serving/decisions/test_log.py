@@ -215,6 +215,14 @@ def test_rows_of_a_user_who_was_erased_meanwhile_are_not_stored(store: Settings,
     assert client.query("SELECT user_id FROM feed_decisions").result_rows == [("ann",)]
 
 
+@pytest.mark.parametrize("odd", [lines(2, latency_ms="slow"), b"{\n"])
+def test_of_a_refused_segment_nothing_of_erased_users_is_kept(store: Settings, odd: bytes) -> None:
+    shipper = DecisionShipper(store, lambda user_id: user_id == "bob")
+    with pytest.raises(SegmentRefusedError) as refused:
+        shipper.ship(odd + lines(3, user_id="bob") + lines(1), "s-1")
+    assert refused.value.kept == odd + lines(1)
+
+
 def test_an_erasure_covers_the_table(store: Settings) -> None:
     from ingestion.erasure.book import User
     from ingestion.erasure.clickhouse_places import clickhouse_places
