@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from serving.context_scripts import CHANNEL
@@ -13,11 +15,30 @@ from serving.context_scripts import CHANNEL
 log = logging.getLogger(__name__)
 
 BACK_OFF_S = (0.2, 10.0)
+SILENCE_S = 5.0
+"""After so long without a message Redis is asked whether it is there; after as long again without any the connection is
+given up: one that died silently (a NAT's memory, a pulled cable) would never say so."""
 
 
 def message(origin: str, user_id: str) -> str:
     """What is published: the process that knows already, and who acted."""
     return f"{origin} {user_id}"
+
+
+async def _messages(subscription: PubSub) -> AsyncIterator[dict[str, Any]]:
+    """Raises `TimeoutError` once nothing comes any more, not even an answer."""
+    asked = False
+    while True:
+        message = await subscription.get_message(timeout=SILENCE_S)
+        if message is not None:
+            asked = False
+            yield message
+        elif asked:
+            raise TimeoutError(f"no word in {2 * SILENCE_S} s")
+        else:
+            asked = True
+            async with asyncio.timeout(SILENCE_S):
+                await subscription.ping()
 
 
 class ActedListener:
@@ -53,7 +74,7 @@ class ActedListener:
             try:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(CHANNEL)
-                    async for message in subscription.listen():
+                    async for message in _messages(subscription):
                         if message["type"] == "subscribe":
                             self.listening, attempt = True, 0
                             if was_listening and self._on_gap is not None:

@@ -284,6 +284,67 @@ def test_a_lost_subscription_comes_back_and_says_that_there_was_a_gap(redis):
     using(redis.redis_url, work, on_acted=heard.append, on_gap=lambda: gaps.append(None))
 
 
+class Passage:
+    """A way to Redis that can die without a word: connections stay open, nothing passes any more."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open: list[asyncio.Event] = []
+        self.connections = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        dead = asyncio.Event()
+        self._open.append(dead)
+        self.connections += 1
+        try:
+            await asyncio.gather(pass_on(reader, back, dead), pass_on(there, writer, dead))
+        finally:
+            back.close()
+            writer.close()
+
+    def die(self) -> None:
+        for dead in self._open:
+            dead.set()
+
+
+async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter, dead: asyncio.Event) -> None:
+    while content := await source.read(65536):
+        if not dead.is_set():
+            target.write(content)
+            await target.drain()
+    target.close()
+
+
+def test_a_subscription_that_dies_silently_is_noticed_and_one_that_is_only_quiet_is_kept(redis, monkeypatch):
+    monkeypatch.setattr("serving.acted.SILENCE_S", 0.2)
+    gaps: list[None] = []
+    heard: list[str] = []
+
+    async def run() -> None:
+        passage = Passage(redis.redis_port)
+        server = await asyncio.start_server(passage.handle, "127.0.0.1", 0)
+        address = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        store = ContextStore(
+            address, Metrics(), on_acted=heard.append, on_gap=lambda: gaps.append(None), budget_s=5
+        )
+        store.start()
+        listener = store._listener
+        assert listener is not None
+        await asyncio.to_thread(wait_for, lambda: listener.listening, "the subscription", 10)
+        await asyncio.sleep(1.5)  # several silences, each answered
+        assert (gaps, passage.connections) == ([], 1)
+        passage.die()
+        await asyncio.to_thread(wait_for, lambda: gaps == [None], "a new subscription", 10)
+        with Redis.from_url(redis.redis_url) as client:
+            client.publish("reelgraph:acted", "another ann")
+        await asyncio.to_thread(wait_for, lambda: heard == ["ann"], "the message", 10)
+        await store.close()
+        server.close()
+
+    asyncio.run(run())
+
+
 def test_the_own_copy_forgets_the_one_who_acted_longest_ago_and_everybody_after_a_while():
     memory = SessionMemory(ttl_s=60, users=2)
     for user in ("a", "b", "a", "c"):
