@@ -55,6 +55,15 @@ def test_a_rate_with_a_failure_does_not_count():
     assert found.rate <= 40
 
 
+def test_a_rate_at_which_lists_are_degraded_does_not_count():
+    def ask(rate: float) -> Samples:
+        samples = samples_of([1.0] * 100)
+        samples.flags[: 0 if rate <= 40 else 2] = DEGRADED
+        return samples
+
+    assert 38 <= highest_rate(ask, 150.0).rate <= 40
+
+
 def test_a_pause_of_the_machine_is_not_the_limit_of_the_server():
     pauses = iter([True])
 
