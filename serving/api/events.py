@@ -17,6 +17,7 @@ from serving.problems import field_errors, problem
 JSON = "application/json"
 RETRY_AFTER_S = "5"
 AT_ONCE = 50
+_STARTING = "nothing is stored, send it again: the endpoint is starting"
 _ERASED = "this user was erased: nothing is kept of them"
 _FOREIGN = "the credential does not speak for this user"
 
@@ -39,11 +40,13 @@ def add(app: FastAPI, state: State) -> None:
     )
     async def track(request: Request, asked: TrackRequest) -> Response:
         """Answered as soon as the event is durable. It changes the very next feed, and is stored in ClickHouse once,
-        however often it is sent under one `event_id`."""
+        however often it is sent under one `event_id`. After a 503 the event may be stored or not: send it again under
+        the `event_id` that the problem names."""
         request_id = request.state.request_id
         intake = state.events
         if intake is None:
-            return _unavailable("the endpoint is starting", request_id)
+            return _unavailable(_STARTING, request_id)
+        event: TrackedEvent | None = None
         try:
             event = await _own(state, intake, request, asked)
             await intake.take([event])
@@ -51,7 +54,8 @@ def add(app: FastAPI, state: State) -> None:
             return problem(403, f"user_id: {error}", request_id, errors=[_field(error)])
         except NotDurableError as error:
             intake.metrics.count("unavailable", asked.event_type)
-            return _unavailable(str(error), request_id)
+            again = {"event_id": event.event_id} if event else {}
+            return _unavailable(_unsure(error, "its event_id"), request_id, **again)
         content = {
             "request_id": request_id,
             "event_id": event.event_id,
@@ -73,11 +77,12 @@ def add(app: FastAPI, state: State) -> None:
     async def batch(request: Request, asked: BatchRequest) -> Response:
         """Good events are accepted, bad ones named by index and field: 202 if all are good, 207 if some, a problem
         (422, or 403 if they are all of users the credential may not speak for) if none is. `accepted` ones are durable
-        all together, or none is (503: send them again)."""
+        all together, or all may be stored or not (503: send them again, each under the id that the problem's
+        `event_ids` has at its index)."""
         request_id = request.state.request_id
         intake = state.events
         if intake is None:
-            return _unavailable("the endpoint is starting", request_id)
+            return _unavailable(_STARTING, request_id)
         results: list[dict[str, Any]] = []
         taken: list[TrackedEvent] = []
         refused = erased = 0
@@ -101,7 +106,8 @@ def add(app: FastAPI, state: State) -> None:
                 await intake.refuse(erased)
             await intake.take(taken)
         except NotDurableError as error:
-            return _unavailable(str(error), request_id)
+            ids = [result["event_id"] for result in results]
+            return _unavailable(_unsure(error, "their event_ids"), request_id, event_ids=ids)
         if not taken:
             return _none(results, 403 if refused == len(results) else 422, request_id)
         content = {
@@ -174,6 +180,10 @@ def _none(results: list[dict[str, Any]], status: int, request_id: str) -> Respon
     return problem(status, detail, request_id, errors=errors)
 
 
-def _unavailable(why: str, request_id: str) -> Response:
-    detail = f"the event is not stored, send it again under the same event_id: {why}"
-    return problem(503, detail, request_id, headers={"Retry-After": RETRY_AFTER_S})
+def _unsure(error: NotDurableError, name: str) -> str:
+    """The disk may take later what it did not take in time: only under the same id it counts once then."""
+    return f"perhaps not stored, send it again under {name} in this answer: {error}"
+
+
+def _unavailable(detail: str, request_id: str, **again: object) -> Response:
+    return problem(503, detail, request_id, headers={"Retry-After": RETRY_AFTER_S}, **again)

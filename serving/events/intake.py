@@ -28,7 +28,7 @@ SEGMENT_S = 2.0
 
 
 class NotDurableError(Exception):
-    """The disk does not take events: the client must send them again."""
+    """The disk did not take the events in time. It may do so yet: the client must send them again under their ids."""
 
 
 class ErasedUserError(Exception):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +30,10 @@ from serving.live import LiveBundle
 from serving.security.gate import Security
 from serving.session_change import Act
 from serving.spool import SpoolFullError
+from serving.spool_segments import OpenSegment
 from stack.settings import Settings
 
-from .conftest import free_port
+from .conftest import free_port, wait_for
 
 TRACK, BATCH = "/api/v1/events/track", "/api/v1/events/batch"
 GOOD = {"user_id": "ann", "video_id": "v1", "event_type": "like"}
@@ -320,6 +322,29 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(client, state, monkeypatch):
     response = client.post(TRACK, json=GOOD)
     assert response.status_code == 503
     assert "too slow" in response.json()["detail"]
+
+
+def test_what_a_slow_disk_took_too_late_counts_once_as_the_answer_names_the_id_it_has(
+    client, state, lonely, monkeypatch
+):
+    """Also for a client that gave none."""
+    monkeypatch.setattr("serving.events.intake.DURABLE_S", 0.05)
+    write = OpenSegment.write
+
+    def slow(segment: OpenSegment, content: bytes, lines: int, *, sync: bool) -> None:
+        time.sleep(0.3)
+        write(segment, content, lines, sync=sync)
+
+    monkeypatch.setattr(OpenSegment, "write", slow)
+    one = client.post(TRACK, json=GOOD)
+    many = client.post(BATCH, json={"events": [GOOD, {**GOOD, "user_id": ""}]})
+    assert (one.status_code, many.status_code) == (503, 503)
+    wait_for(lambda: len(spooled(lonely)) == 2, "the late events")
+    first, second = (row["event_id"] for row in spooled(lonely))
+    assert one.json()["event_id"] == first
+    assert many.json()["event_ids"] == [second, None]
+    for response in (one, many):
+        assert "perhaps not stored, send it again under" in response.json()["detail"]
 
 
 def test_an_endpoint_that_is_starting_says_so(client, state):
