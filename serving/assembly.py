@@ -25,22 +25,27 @@ from stack.settings import Settings
 log = logging.getLogger(__name__)
 
 
+Close = Callable[[], Awaitable[None]]
+
+
 class Parts:
     """What must be closed, newest first. One that fails to close does not keep the others open."""
 
     def __init__(self) -> None:
-        self._closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._closers: list[dict[str, Close]] = []
 
-    def on_close(self, name: str, close: Callable[[], Awaitable[None]]) -> None:
-        self._closers.append((name, close))
+    def on_close(self, name: str, close: Close, *, beside: str | None = None) -> None:
+        """`beside` names a part that is closed at the same time: two that may wait for a store share the wait."""
+        if beside is None:
+            self._closers.append({name: close})
+            return
+        [group] = [group for group in self._closers if beside in group]
+        group[name] = close
 
     async def close(self) -> None:
         while self._closers:
-            name, close = self._closers.pop()
-            try:
-                await close()
-            except Exception:
-                log.exception("%s did not close cleanly", name)
+            group = self._closers.pop()
+            await asyncio.gather(*(_closed(name, close) for name, close in group.items()))
 
 
 async def assemble(settings: Settings, state: State) -> Parts:
@@ -83,7 +88,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     parts.on_close("bundle watcher", _stopped(state.live.stop))
     state.events = EventIntake(settings, state)
     state.events.start()
-    parts.on_close("events", state.events.close)
+    parts.on_close("events", state.events.close, beside="decision log")
     state.experiments = Experiments(settings.experiments_file, state.metrics.registry)
     state.experiments.start()
     parts.on_close("experiments", state.experiments.close)
@@ -95,6 +100,13 @@ async def assemble(settings: Settings, state: State) -> Parts:
     if state.videos:
         parts.on_close("videos", state.videos.close)
     return parts
+
+
+async def _closed(name: str, close: Close) -> None:
+    try:
+        await close()
+    except Exception:
+        log.exception("%s did not close cleanly", name)
 
 
 def _forget_lists_when_outdated(live: LiveBundle, cache: FeedCache) -> None:
