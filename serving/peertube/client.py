@@ -25,6 +25,8 @@ CONNECT_S, READ_S, WRITE_S = 2.0, 30.0, 30.0
 _PUBLIC = 1
 _LOOKED_AT = 50
 _CLOCKS_DIFFER = timedelta(minutes=10)
+_ODD = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading an answer raises that is not what PeerTube documents."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class PeerTube:
             raise CopyGoneError("PeerTube no longer has this video")
         try:
             return copy_of(found, self.url)
-        except (KeyError, TypeError, ValueError) as error:
+        except _ODD as error:
             raise PeerTubeUnavailableError("PeerTube describes the video in a way we don't know") from error
 
     async def upload(self, video: ToUpload) -> UUID:
@@ -139,22 +141,24 @@ class PeerTube:
         response = await self._ask("POST", "/api/v1/videos/upload", headers=headers, content=body)
         try:
             return UUID(str(response.json()["video"]["uuid"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except _ODD as error:
             raise TryAgainError("PeerTube does not name the video it took") from error
 
     async def _search(self, video: ToUpload, since: datetime) -> UUID | None:
         """Among our newest videos with this title, the one whose file has our name."""
         query = {"search": video.title, "sort": "-createdAt", "count": str(_LOOKED_AT), "start": "0"}
         listed = await self._found("/api/v1/users/me/videos", query)
-        for item in (listed or {}).get("data", []):
-            if datetime.fromisoformat(str(item["createdAt"])) < since - _CLOCKS_DIFFER:
-                break
-            if item.get("name") != video.title:
-                continue
-            source = await self._found(f"/api/v1/videos/{item['uuid']}/source") or {}
+        if listed is None:
+            return None
+        try:
+            candidates = _named(listed, video.title, since - _CLOCKS_DIFFER)
+        except _ODD as error:  # ours may be among them: sent again it might be there twice
+            raise PeerTubeUnavailableError("PeerTube lists our videos in a way we don't know") from error
+        for uuid in candidates:
+            source = await self._found(f"/api/v1/videos/{uuid}/source") or {}
             # `filename` until PeerTube 6.1.
             if (source.get("inputFilename") or source.get("filename")) == video.filename:
-                return UUID(str(item["uuid"]))
+                return uuid
         return None
 
     async def _deleted(self, uuid: UUID) -> None:
@@ -205,3 +209,14 @@ class PeerTube:
         if response.is_error and not (missing_is_fine and status == httpx.codes.NOT_FOUND):
             raise PeerTubeRefusedError(f"PeerTube refuses with {status}", status)
         return response
+
+
+def _named(listed: Mapping[str, Any], title: str, oldest: datetime) -> list[UUID]:
+    """Of a list of videos, the newest first, those with this title that are not older. Raises one of `_ODD`."""
+    found = []
+    for item in listed["data"]:
+        if datetime.fromisoformat(str(item["createdAt"])) < oldest:
+            break
+        if item["name"] == title:
+            found.append(UUID(str(item["uuid"])))
+    return found

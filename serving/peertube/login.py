@@ -11,6 +11,7 @@ from serving.peertube.errors import PeerTubeLoginError
 from serving.peertube.retries import TryAgainError, retry_after
 
 RENEW_BEFORE_S = 60.0
+UNSAID_LIFETIME_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Login:
             self._client = {name: str(found[name]) for name in ("client_id", "client_secret")}
         response = await self._send("POST", "/api/v1/users/token", data={**self._client, **grant})
         found = _json(response, "access_token", "refresh_token")
-        ends = time.monotonic() + float(found.get("expires_in", 3600)) - RENEW_BEFORE_S
+        ends = time.monotonic() + _lifetime_s(found.get("expires_in")) - RENEW_BEFORE_S
         return Tokens(str(found["access_token"]), str(found["refresh_token"]), ends)
 
     async def _send(self, method: str, path: str, data: dict[str, str] | None = None) -> httpx.Response:
@@ -84,6 +85,16 @@ class Login:
         if response.is_error:
             raise PeerTubeLoginError("PeerTube does not accept our login", response.status_code)
         return response
+
+
+def _lifetime_s(expires_in: Any) -> float:
+    """OAuth2 leaves it to the server to say: an hour then, and a 401 before that renews too."""
+    if expires_in is None:
+        return UNSAID_LIFETIME_S
+    try:
+        return float(expires_in)
+    except (TypeError, ValueError) as error:
+        raise TryAgainError("PeerTube's answer to a login says in no number how long it holds") from error
 
 
 def _json(response: httpx.Response, *needed: str) -> dict[str, Any]:
