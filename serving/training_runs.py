@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from serving.dagster_api import UNDER_WAY, DagsterApi, DagsterDownError, DagsterRefusedError, DagsterRun
+from serving.dagster_api import (
+    LAUNCH_BUDGET_S,
+    UNDER_WAY,
+    DagsterApi,
+    DagsterDownError,
+    DagsterRefusedError,
+    DagsterRun,
+)
 from serving.domain_events import ModelTrainingStarted, TrainingStarted, training_started
 from serving.metrics import Metrics
 from stack.settings import Settings
@@ -22,6 +29,8 @@ JOB = "training_job"
 TRAINING_JOBS = (JOB, "everything_job")
 """Jobs that train: while one of them runs, no other is started."""
 WINDOW_OP = "training_models"
+CLOCKS_DIFFER_S = 10.0
+"""Between Dagster, which dates a run, and us."""
 KEY_TAG, REQUEST_TAG = "reelgraph/idempotency_key", "reelgraph/request"
 TYPE_TAG, TRIGGER_TAG = "reelgraph/model_type", "reelgraph/trigger"
 START_TAG, END_TAG = "reelgraph/start_date", "reelgraph/end_date"
@@ -164,10 +173,7 @@ class TrainingRuns:
             if key:
                 tags[KEY_TAG] = _hash(key)
                 for run in await self._api.runs(tags=[{"key": KEY_TAG, "value": tags[KEY_TAG]}]):
-                    if run.status in (
-                        "CANCELED",
-                        "CANCELING",
-                    ):  # it gave way, or was not wanted: it counts for nothing
+                    if _counts_for_nothing(run):
                         continue
                     if run.tags.get(REQUEST_TAG) != tags[REQUEST_TAG]:
                         raise KeyOfAnotherTrainingError("this Idempotency-Key started another training")
@@ -228,6 +234,13 @@ def seconds_of(training: Training) -> float | None:
     if training.started_at is None:
         return None
     return max(0.0, (training.ended_at or time.time()) - training.started_at)
+
+
+def _counts_for_nothing(run: DagsterRun) -> bool:
+    """It gave way or was not wanted; or its launch broke half-way and nothing will ever start it."""
+    if run.status == "NOT_STARTED":
+        return time.time() - run.created_at > LAUNCH_BUDGET_S + CLOCKS_DIFFER_S
+    return run.status in ("CANCELED", "CANCELING")
 
 
 def _hash(text: str) -> str:

@@ -156,6 +156,27 @@ def test_a_key_starts_one_training_that_is_not_canceled(make_client: Make, dagst
     assert (anew.status_code, anew.json()["replayed"]) == (202, False)
 
 
+def test_a_launch_that_broke_half_way_holds_its_key_for_as_long_as_it_may_take(
+    make_client: Make, dagster: Dagster
+) -> None:
+    """Dagster makes the run, fails to enqueue it and answers with an error: the run stays NOT_STARTED for ever."""
+
+    def ask(**body: str) -> tuple[int, dict]:
+        response = make_client(dagster.port).post(TRAIN, json=body, headers={"Idempotency-Key": "nightly-1"})
+        return response.status_code, response.json()
+
+    assert ask()[0] == 202
+    dagster.runs[0]["status"] = "NOT_STARTED"
+    status, told = ask()  # it may still be enqueued
+    assert (status, told["status"], told["replayed"]) == (202, "queued", True)
+    dagster.runs[0]["creationTime"] -= 60
+    status, again = ask()
+    assert (status, again["replayed"], len(dagster.launched)) == (202, False, 2)
+    assert again["run_id"] != told["run_id"]
+    assert ask()[1]["run_id"] == again["run_id"]  # the new one, though the old one has the key too
+    assert len(dagster.launched) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "ours"),
     [
