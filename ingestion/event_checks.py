@@ -64,12 +64,12 @@ FIELDS: Final = tuple(_RULES)
 
 
 def _is_arrival(value: Any) -> bool:
-    return value is None or _whole(EARLIEST_MS, LATEST_MS - 1)(value)
+    return _whole(EARLIEST_MS, LATEST_MS - 1)(value)
 
 
 def fault(event: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first wrong field and why, or None. `impression_timestamp` is in milliseconds since 1970;
-    `created_at`, if it is there, too."""
+    """The first wrong field and why, or None. `impression_timestamp` is in milliseconds since 1970,
+    as is `created_at`, which the endpoint sets."""
     for name, (good, rule) in _RULES.items():
         value = event.get(name)
         if value is None and name != "playback_position_ms":

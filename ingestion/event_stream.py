@@ -1,5 +1,6 @@
 """Segments of tracked events into ClickHouse: sent once or many times, each event counts once, the ledger proves it."""
 
+import logging
 import uuid
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
 from ingestion.erasure.redaction import REASON, REDACTED
 from ingestion.errors import LedgerImbalanceError
 from ingestion.event_checks import FIELDS, fault
-from ingestion.segment_book import SOURCE, Counts
+from ingestion.segment_book import SOURCE, Arrival, Counts
+
+log = logging.getLogger(__name__)
 
 REFUSED_LINE: Final = orjson.dumps({"refused": REASON})
 """What the endpoint spools of an event of an erased user: that there was one."""
 _AT_ONCE = 5_000
 _MOST_REFUSED = 50
+"""So many bad events of a segment are looked for one by one; then it is no matter of single events."""
 _COLUMNS: Final = (*FIELDS, "created_at")
 _INSTANTS: Final = ("impression_timestamp", "created_at")
 
@@ -50,30 +54,38 @@ def store_segment(client: ClickHouseHttp, content: bytes, segment_id: str, erase
     """Store what is new of a segment's lines (JSON, times in milliseconds), quarantine what is bad, write the ledger.
 
     Does nothing for a segment that is done, and goes on with one that was cut off. One caller at a time, please: two
-    that store one event at the same moment would both count it. Raises the client's errors, `LedgerImbalanceError`.
+    that store one event at the same moment would both count it. Raises `StoreUnreachableError`, `StoreRefusedError`,
+    `LedgerImbalanceError`.
     """
     book = segment_book.entry(client, segment_id)
     if book is not None and book.done:
         return book.counts
     events = sort_lines(content.removesuffix(b"\n").split(b"\n"), erased)
     present = _present(client, events.good)
+    begun = (
+        frozenset(book.new) if book else frozenset()
+    )  # what is found of these, an attempt that was cut off stored
+    new = [
+        _arrival(e) for e in events.good if e["event_id"] not in present or present[e["event_id"]] in begun
+    ]
+    bad = len(events.rejected)
+    counts = Counts(events.sent, len(new), events.sent - len(new) - bad, bad)
     if book is None:
-        new = len(events.good) - len(present)
-        counts = Counts(events.sent, new, events.sent - new - len(events.rejected), len(events.rejected))
-        book = segment_book.plan(client, segment_id, counts)
+        book = segment_book.plan(client, segment_id, counts, new)
     else:
-        # Cut off before: what that attempt stored is ours, unless its user was erased since.
-        more = max(0, len(events.rejected) - book.counts.quarantined)
-        book = book.with_more_refused(more)
+        book = segment_book.plan_again(client, book, counts, new)
     refused: list[Rejected] = []
     for some in _chunks([event for event in events.good if event["event_id"] not in present]):
-        refused += _insert(client, some)
+        _insert(client, some, refused)
+    if len(refused) > _MOST_REFUSED:
+        log.error("segment %s: ClickHouse refuses too many events, %d are quarantined: %s",
+                  segment_id, len(refused), refused[0].reason)  # fmt: skip
     _quarantine(client, segment_id, events.rejected + refused)
     stored = _present(client, events.good)
     if len(stored) + len(refused) != len(events.good):
         raise LedgerImbalanceError(f"{len(events.good)} events sent to ClickHouse, {len(stored)} are stored")
     _note_sessions(client, [event for event in events.good if event["event_id"] in present])
-    book = book.with_more_refused(len(refused))
+    book = book.with_refused(len(refused))
     segment_book.count(client, book)
     return book.counts
 
@@ -104,28 +116,28 @@ def _kept(line: bytes) -> str:
     return line.decode("utf-8", "replace")
 
 
-def _insert(client: ClickHouseHttp, events: Sequence[dict[str, Any]]) -> list[Rejected]:
-    """Store them; those that ClickHouse will never take are found by halves. Raises `RowsRefusedError` if they are
-    many: then it is no matter of single rows."""
+def _insert(client: ClickHouseHttp, events: Sequence[dict[str, Any]], refused: list[Rejected]) -> None:
+    """Store them; those that ClickHouse will never take are found by halves and added to `refused`. Once these are
+    many, whatever is refused together goes there together."""
     try:
         client.insert("playback_events", _COLUMNS, map(_row, events))
     except RowsRefusedError as error:
-        if len(events) == 1:
-            return [Rejected("event", f"ClickHouse refuses it: {error}", _kept(orjson.dumps(events[0])))]
+        if len(events) == 1 or len(refused) >= _MOST_REFUSED:
+            what = f"it and {len(events) - 1} others" if len(events) > 1 else "it"
+            reason = f"ClickHouse refuses {what}: {error}"
+            refused += [Rejected("event", reason, _kept(orjson.dumps(event))) for event in events]
+            return
         half = len(events) // 2
-        refused = _insert(client, events[:half]) + _insert(client, events[half:])
-        if len(refused) > _MOST_REFUSED:
-            raise
-        return refused
-    return []
+        _insert(client, events[:half], refused)
+        _insert(client, events[half:], refused)
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: instant(event[name]) if name in _INSTANTS else event.get(name)
-        for name in _COLUMNS
-        if name != "created_at" or event.get(name) is not None  # else the store sets it
-    }
+    return {name: instant(event[name]) if name in _INSTANTS else event.get(name) for name in _COLUMNS}
+
+
+def _arrival(event: dict[str, Any]) -> Arrival:
+    return event["event_id"], event["created_at"]
 
 
 def instant(ms: int) -> str:
@@ -134,12 +146,16 @@ def instant(ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest:03d}"
 
 
-def _present(client: ClickHouseHttp, events: Sequence[dict[str, Any]]) -> set[str]:
-    """Ids that are stored already. Looked for among the events of the same users, which the table's order finds."""
-    found: set[str] = set()
+def _present(client: ClickHouseHttp, events: Sequence[dict[str, Any]]) -> dict[str, Arrival]:
+    """What is stored already, by its id. Looked for among the events of the same users, which the table's order
+    finds."""
+    found: dict[str, Arrival] = {}
     for some in _chunks(events):
-        rows = client.rows(f"SELECT DISTINCT toString(event_id) FROM playback_events WHERE {_these(some)}")  # noqa: S608
-        found.update(row[0] for row in rows)
+        rows = client.rows(
+            "SELECT toString(event_id), toUnixTimestamp64Milli(created_at) "  # noqa: S608
+            f"FROM playback_events WHERE {_these(some)}"
+        )
+        found.update((event_id, (event_id, int(ms))) for event_id, ms in rows)
     return found
 
 

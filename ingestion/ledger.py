@@ -1,6 +1,7 @@
 """The ingestion ledger: which source's events are in ClickHouse, and whether each load came to its end."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _COLUMNS = (
     "quarantined",
     "started_at",
     "finished_at",
+    "erasures",
+    "last_segment",
 )
 NOT_FINISHED = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,6 +45,9 @@ class LedgerRow:
     duplicate: int = 0
     quarantined: int = 0
     finished_at: datetime = NOT_FINISHED
+    erasures: Sequence[uuid.UUID] = ()
+    """Those that moved events from stored to quarantined."""
+    last_segment: str = ""
 
     @property
     def finished(self) -> bool:

@@ -155,8 +155,8 @@ def _in_clickhouse(settings: Settings, connection: "Connection", user: User, do:
             if do is places.look:
                 return do(found, user, _ERRORS)
             noted = book.progress(connection, user)
-            if not noted.get("ledger") and (events := events_of(client, user)):
-                noted["ledger"] = balance.plan_move(client, events)
+            if not noted.get("ledger") and events_of(client, user):
+                noted["ledger"] = balance.plan_move(client, balance.counted_events(client, user))
                 book.note(connection, user, noted)
             entries = do(found, user, _ERRORS)
             if noted.get("ledger") and not events_of(client, user):

@@ -66,10 +66,16 @@ CREATE TABLE IF NOT EXISTS ingestion_ledger (
     duplicate UInt64,
     quarantined UInt64,
     started_at DateTime64(3, 'UTC'),
-    finished_at DateTime64(3, 'UTC')
+    finished_at DateTime64(3, 'UTC'),
+    erasures Array(UUID) COMMENT 'those that moved events from stored to quarantined',
+    last_segment String COMMENT 'of the endpoint, that was counted last'
 )
 ENGINE = ReplacingMergeTree(finished_at)
 ORDER BY (source, fingerprint, batch_id);
+
+ALTER TABLE ingestion_ledger
+ADD COLUMN IF NOT EXISTS erasures Array(UUID),
+ADD COLUMN IF NOT EXISTS last_segment String;
 
 -- Events that break the contract, whole, with the field and the reason.
 CREATE TABLE IF NOT EXISTS quarantined_events (
@@ -112,7 +118,8 @@ ORDER BY (decided_at, request_id)
 TTL toDateTime(decided_at) + INTERVAL 180 DAY;
 
 -- What the endpoint shipped, a row a segment: planned (1) before its events are stored, done (2) once the ledger counts
--- them. A segment that is sent again, whenever its sender was killed, is counted as it was planned.
+-- them. A planned one has the events it is to store, each as id and arrival in milliseconds: what is found of them later
+-- is its own, unless another endpoint stored the same event, which arrived there at another time.
 CREATE TABLE IF NOT EXISTS shipped_segments (
     segment_id String,
     batch_id UUID COMMENT 'the row of the ledger that counts it',
@@ -121,8 +128,11 @@ CREATE TABLE IF NOT EXISTS shipped_segments (
     duplicate UInt64,
     quarantined UInt64,
     state UInt8,
-    planned_at DateTime64(3, 'UTC')
+    planned_at DateTime64(3, 'UTC'),
+    new_events Array(Tuple(UUID, Int64))
 )
 ENGINE = ReplacingMergeTree(state)
 ORDER BY segment_id
 TTL toDateTime(planned_at) + INTERVAL 90 DAY;
+
+ALTER TABLE shipped_segments ADD COLUMN IF NOT EXISTS new_events Array(Tuple(UUID, Int64));

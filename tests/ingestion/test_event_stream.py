@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from data_quality.contract_checks import check_batch
 from data_quality.contracts import EVENTS
 from ingestion import event_stream, ledger, segment_book
-from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
+from ingestion.clickhouse_http import ClickHouseHttp
+from ingestion.erasure import balance
+from ingestion.erasure.book import User
 from ingestion.errors import ForeignDataError, StoreUnreachableError
 from ingestion.event_checks import FIELDS, fault
 from ingestion.event_stream import REFUSED_LINE, instant, quarantine_id, store_segment
@@ -189,12 +192,17 @@ def test_events_that_only_clickhouse_refuses_are_quarantined_and_block_no_others
     assert book(client) == [(20, 18, 0, 2)]
 
 
-def test_a_segment_of_many_such_events_is_refused_whole(http, client, monkeypatch):
+def test_of_a_segment_of_many_such_events_every_one_is_counted_all_the_same(http, client, monkeypatch):
+    """Good ones were stored before the others turned out to be too many to be looked for one by one."""
     monkeypatch.setattr(event_stream, "fault", lambda event: None)
     monkeypatch.setattr(event_stream, "_MOST_REFUSED", 3)
-    with pytest.raises(RowsRefusedError):
-        store_segment(http, segment(*(event(n, event_type="stare") for n in range(8))), "one-00000001", set())
-    assert count(client, "playback_events") == 0
+    events = [event(n, event_type="stare" if n > 7 else "like") for n in range(16)]
+    for _ in range(2):
+        assert store_segment(http, segment(*events), "one-00000001", set()) == Counts(16, 8, 0, 8)
+    assert count(client, "playback_events") == 8
+    kept = [json.loads(row[0]) for row in client.query("SELECT event FROM quarantined_events").result_rows]
+    assert sorted(bad["video_id"] for bad in kept) == sorted(f"v{n}" for n in range(8, 16))
+    assert book(client) == [(16, 8, 0, 8)]
 
 
 def test_nothing_of_an_erased_user_is_kept_but_that_there_was_an_event(http, client):
@@ -208,28 +216,105 @@ def test_nothing_of_an_erased_user_is_kept_but_that_there_was_an_event(http, cli
     assert client.query("SELECT DISTINCT user_id FROM playback_events").result_rows == [("ann",)]
 
 
-@pytest.mark.parametrize("dies_at", ["_insert", "_quarantine"])  # before and after the events are stored
-def test_who_is_erased_between_two_attempts_is_refused_and_the_book_still_balances(
-    http, client, monkeypatch, dies_at
-):
-    content = segment(event(1), event(2, user_id="bob"))
+BOB = User("bob", "hash of bob")
 
-    def dying(*_: object) -> None:
-        raise DiedError
+
+def erase_bob(client: Client) -> list[dict[str, Any]]:
+    """As `erase_user` does it, up to what it would then do to the ledger."""
+    moves = balance.plan_move(client, balance.counted_events(client, BOB))
+    client.command("DELETE FROM playback_events WHERE user_id = 'bob'")
+    return moves
+
+
+def dying(*_: object) -> None:
+    raise DiedError
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, *segment: Any) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, dying)
+        with pytest.raises(DiedError):
+            store_segment(*segment, set())
+
+
+@pytest.mark.parametrize(
+    ("module", "dies_at"),
+    [
+        (event_stream, "_insert"),  # before the events are stored
+        (event_stream, "_quarantine"),
+        (segment_book, "count"),
+    ],
+)
+def test_who_is_erased_between_two_attempts_is_refused_and_the_book_still_balances(
+    http, client, monkeypatch, module, dies_at
+):
+    """Bob has an event that was counted, and three in the segment, one of them for the second time."""
+    before = segment(event(0), event(2, user_id="bob"), *(event(n) for n in range(10, 20)))
+    store_segment(http, before, "zero-00000001", set())
+    mine = [event(n, user_id="bob", created_at=NOW + 9) for n in (2, 3, 4)]
+    content = segment(event(1), *mine)
+    die_at(monkeypatch, module, dies_at, http, content, "one-00000001")
+    balance.move(client, erase_bob(client))
+    assert store_segment(http, content, "one-00000001", {"bob"}) == Counts(4, 1, 0, 3)
+    assert book(client) == [(12, 11, 0, 1), (4, 1, 0, 3)]
+    assert count(client, "playback_events") == 12
+
+
+def die_before_it_is_marked(monkeypatch: pytest.MonkeyPatch, *segment: Any) -> None:
+    """The ledger counts the segment, and the process is gone."""
+    write = segment_book._write
+
+    def dying_when_done(client: ClickHouseHttp, entry: segment_book.Entry, state: int) -> None:
+        if state == segment_book._DONE:
+            raise DiedError
+        write(client, entry, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(event_stream, dies_at, dying)
+        patch.setattr(segment_book, "_write", dying_when_done)
         with pytest.raises(DiedError):
-            store_segment(http, content, "one-00000001", set())
-    client.command("DELETE FROM playback_events WHERE user_id = 'bob'")  # the erasure
-    assert store_segment(http, content, "one-00000001", {"bob"}) == Counts(2, 1, 0, 1)
+            store_segment(*segment, set())
+
+
+def test_a_segment_that_is_counted_but_not_marked_lets_others_be_counted_before_it(http, client, monkeypatch):
+    first = segment(event(1), event(1))
+    die_before_it_is_marked(monkeypatch, http, first, "one-00000001")
+    store_segment(http, segment(event(2), event(3)), "one-00000002", set())
+    store_segment(http, first, "one-00000001", set())
+    assert book(client) == [(4, 3, 1, 0)]
+
+
+def test_who_is_erased_when_a_segment_is_counted_but_not_marked_leaves_the_ledger(http, client, monkeypatch):
+    content = segment(event(1), event(2, user_id="bob"))
+    die_before_it_is_marked(monkeypatch, http, content, "one-00000001")
+    balance.move(client, erase_bob(client))
+    store_segment(http, content, "one-00000001", {"bob"})
     assert book(client) == [(2, 1, 0, 1)]
     assert count(client, "playback_events") == 1
 
 
-def test_an_erasure_stays_in_the_ledger_when_more_is_counted(http, client):
-    from ingestion.erasure import balance
+def test_an_erasure_that_is_resumed_moves_its_events_once_whatever_was_counted_meanwhile(http, client):
+    store_segment(http, segment(event(1), event(2, user_id="bob")), "one-00000001", set())
+    moves = erase_bob(client)
+    store_segment(http, segment(event(3), b"broken"), "one-00000002", {"bob"})
+    balance.move(client, moves)
+    assert book(client) == [(4, 2, 0, 2)]
+    store_segment(http, segment(event(4)), "one-00000003", {"bob"})
+    balance.move(client, moves)
+    assert book(client) == [(5, 3, 0, 2)]
+    assert count(client, "playback_events") == 3
 
+
+def test_an_event_that_another_endpoint_stored_meanwhile_is_no_longer_this_ones(http, client, monkeypatch):
+    """Its client had no answer of the first and sent it to the second."""
+    content = segment(event(1), event(2))
+    die_at(monkeypatch, event_stream, "_insert", http, content, "one-00000001")
+    store_segment(http, segment(event(1, created_at=NOW + 2_000)), "two-00000001", set())
+    assert store_segment(http, content, "one-00000001", set()) == Counts(2, 1, 1, 0)
+    assert book(client) == [(2, 1, 1, 0), (1, 1, 0, 0)]
+    assert count(client, "playback_events") == 2
+
+
+def test_an_erasure_stays_in_the_ledger_when_more_is_counted(http, client):
     store_segment(http, segment(event(1), event(2)), "one-00000001", set())
     balance.move(client, balance.plan_move(client, 1))
     assert book(client) == [(2, 1, 0, 1)]

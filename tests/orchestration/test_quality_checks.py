@@ -220,6 +220,6 @@ def test_tracked_events_that_a_killed_endpoint_has_not_counted_yet_are_no_imbala
         ledger.write(client, load)
         client.insert("playback_events", [list(event(1).values())], list(event(1)))
         assert not ledger_balances(stores).passed
-        planned = ["one-00000001", str(load.batch_id), 1, 1, 0, 0, 1, now]
+        planned = ["one-00000001", str(load.batch_id), 1, 1, 0, 0, 1, now, []]
         client.insert("shipped_segments", [planned])
         assert ledger_balances(stores).passed
