@@ -14,8 +14,10 @@ export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The endpoint lets nobody in without a key. For a first look on a laptop these two open it, and it says so at start.
-# Not where `.env` or the environment say REELGRAPH_DEVELOPMENT=false, or let it listen beyond loopback.
-ifeq ($(REELGRAPH_BIND_HOST)$(shell grep -Eis '^ *(export +)?REELGRAPH_(DEVELOPMENT|BIND_HOST) *=' .env),)
+# Not where `.env`, the environment or the command say REELGRAPH_DEVELOPMENT=false, or let it listen beyond loopback:
+# in any case of letters, as the settings are read.
+OPENNESS := REELGRAPH_(DEVELOPMENT|BIND_HOST)
+ifeq ($(shell echo '$(.VARIABLES)' | grep -Eiow '$(OPENNESS)'; grep -Eisw '^[^#]*$(OPENNESS)' .env),)
 demo up: export REELGRAPH_DEVELOPMENT ?= true
 endif
 
