@@ -14,7 +14,7 @@ def items_of(serving: Serving, page: Page) -> bytes:
     """The items of a list, with commas between."""
     card = serving.bundle.catalogue.card
     scores = zip(page.rows, page.scores, strict=True)
-    if not page.parts:
+    if page.parts is None:
         return b",".join(
             b'{"rank":%d,"score":%s,%s}' % (rank, _number(score), card(row))
             for rank, (row, score) in enumerate(scores, start=page.offset + 1)
@@ -76,6 +76,7 @@ def lineage_of(serving: Serving, kind: str) -> dict[str, Any]:
 
 
 def _why(page: Page, place: int) -> bytes:
+    assert page.parts is not None
     return orjson.dumps(
         {
             "source": page.origins[place],

@@ -62,7 +62,7 @@ async def list_for(state: "State", serving: Serving, ask: Ask) -> bytes:
         assignment = state.experiments.assign(user_id, ask.experiment)
     made, cached = await _made(state, serving, ask, user_id, assignment)
     page = made.page
-    _count(state, page, cached)
+    count(state, page, cached)
     variants = {} if assignment.forced else assignment.variants
     state.metrics.outcomes.shown(ask.request_id, variants, len(page.rows))
     about: dict[str, Any] = {"user_id": ask.user_id}
@@ -73,34 +73,8 @@ async def list_for(state: "State", serving: Serving, ask: Ask) -> bytes:
         cached=cached, **about,
     )  # fmt: skip
     if state.decisions is not None and user_id != NOBODY:
-        state.decisions.record(_decision(serving, ask, page, assignment, cached, started))
+        state.decisions.record(decision_of(serving, ask, page, assignment, cached, started))
     return body
-
-
-async def next_for(
-    state: "State", serving: Serving, user_id: str, video_id: str, limit: int, request_id: str
-) -> bytes:
-    """The body of what to play after a video. Raises `UnknownVideoError`."""
-    started = time.perf_counter()
-    ask = Ask(user_id, limit, 0, request_id, "next")
-    known_as = state.known_as(user_id)
-    context = await _context(state, known_as)
-    session = _session(serving, ask, context)
-    met = serving.pipeline.excluded(known_as, session)
-    recent = serving.bundle.catalogue.video_ids[list(session.met)].tolist() if session.met else []
-    page = await state.arithmetic(
-        lambda: serving.ranker.next_after(video_id, known_as, recent, met, limit, session.blocked),
-        len(serving.bundle.catalogue),
-    )
-    page = replace(page, degraded=context.missing)
-    _count(state, page, cached=False)
-    state.metrics.outcomes.shown(request_id, {}, len(page.rows))
-    if state.decisions is not None and known_as != NOBODY:
-        state.decisions.record(_decision(serving, ask, page, NO_EXPERIMENT, False, started))
-    return list_answer(
-        serving, page, items_of(serving, page), request_id=request_id, limit=limit, user_id=user_id,
-        video_id=video_id,
-    )  # fmt: skip
 
 
 async def _made(
@@ -109,8 +83,8 @@ async def _made(
     config = _configured(ask.model, assignment.parameters)
 
     async def make() -> tuple[CachedList, bool]:
-        context = await _context(state, user_id)
-        session = _session(serving, ask, context)
+        context = await context_of(state, user_id)
+        session = session_for(serving, ask, context)
         page = await _page(state, serving, ask, user_id, session, config)
         if context.missing:
             page = replace(page, degraded=(*page.degraded, *context.missing))
@@ -127,7 +101,7 @@ async def _made(
     return await state.cache.get(user_id, key, make)
 
 
-async def _context(state: "State", user_id: str) -> SessionContext:
+async def context_of(state: "State", user_id: str) -> SessionContext:
     """What the user did just now. Without a store of it the feed goes on and says so."""
     if user_id == NOBODY:
         return NOTHING
@@ -140,7 +114,8 @@ async def _context(state: "State", user_id: str) -> SessionContext:
     return context
 
 
-def _session(serving: Serving, ask: Ask, context: SessionContext) -> Session:
+def session_for(serving: Serving, ask: Ask, context: SessionContext) -> Session:
+    """The context in the bundle's rows, as far as it counts for this list."""
     session = session_of(context, serving.bundle.catalogue)
     if not ask.session:  # what was met and reported still holds; what was liked does not count
         return Session(met=session.met, seen=session.seen, blocked=session.blocked)
@@ -221,16 +196,18 @@ def _with_model(config: PipelineConfig, model: str | None) -> PipelineConfig:
     return config if model is None else config.changed({"model": model})
 
 
-def _count(state: "State", page: Page, cached: bool) -> None:
+def count(state: "State", page: Page, cached: bool) -> None:
+    """Count a list by where it came from, and what it was made without."""
     state.metrics.lists.labels(page.source, page.kind).inc()
     if page.degraded:
         what = "recent_items" if all("unavailable" in why for why in page.degraded) else "model"
         state.metrics.degraded.labels(what).inc()
 
 
-def _decision(
+def decision_of(
     serving: Serving, ask: Ask, page: Page, assignment: Assignment, cached: bool, started: float
 ) -> Decision:
+    """What the decision log keeps of a list."""
     ids = serving.bundle.catalogue.video_ids
     n = len(page.rows)
     return Decision(

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import logging
+import math
 import sys
 import threading
 import time
@@ -22,11 +23,12 @@ from serving.pipeline.feed import FeedPipeline
 from serving.ranking import Ranker
 from serving.trial import RecordedRequests, smoke_test
 from stack.erased_users import opt_out_file
-from stack.settings import Settings
+from stack.settings import PROJECT_ROOT, Settings
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+RETRY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class LiveBundle:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._seen: tuple[str, int] | None = None
+        self._again_at = math.inf
         self.current: Serving | None = None
         self.refused: Refusal | None = None
         self.opt_out = OptOut(opt_out_file(settings))
@@ -117,8 +120,9 @@ class LiveBundle:
         if published is None:
             packed = bento.own_bundle()
             return packed is not None and self.current is None and self._try("packed", packed)
-        if published == self._seen:
+        if published == self._seen and time.monotonic() < self._again_at:
             return False
+        self._again_at = math.inf
         self._seen = published
         tag = published[0]
         if self.current is not None and self.current.tag == tag:
@@ -137,11 +141,15 @@ class LiveBundle:
             pipeline.block(self.blocklist.ids)
             smoke_test(pipeline, self.recorded)
         except BundleError as error:
-            self._refuse(tag, str(error))
+            self._refuse(tag, self._told(str(error)))
+            self._try_again_if(isinstance(error.__cause__, OSError))
             return False
         except Exception as error:  # a bundle broken in a way nobody thought of must not end the watch
             log.exception("bundle %s cannot be taken into service", tag)
-            self._refuse(tag, f"{type(error).__name__}: {error}")
+            self._refuse(
+                tag, f"it cannot be loaded: {type(error).__name__}"
+            )  # the log says more than strangers may
+            self._try_again_if(isinstance(error, OSError | MemoryError))
             return False
         old, self.current = self.current, Serving(tag, pipeline, time.time())
         self._accept()
@@ -171,6 +179,17 @@ class LiveBundle:
                 return True
         self.refused = reason
         return False
+
+    def _try_again_if(self, passing: bool) -> None:
+        """What may pass (a volume that does not answer), or leaves nothing in service, is tried again by itself."""
+        if passing or self.current is None:
+            self._again_at = time.monotonic() + RETRY_S
+
+    def _told(self, reason: str) -> str:
+        """A reason as `/health/ready` may say it to anybody: without where things lie."""
+        for folder in (self._settings.home, PROJECT_ROOT):
+            reason = reason.replace(f"{folder}/", "")
+        return reason
 
     def _accept(self) -> None:
         self.refused = None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 PERSONAL_KINDS = ("two-tower", "svd")
+EVERYTHING_WAS_MET = "everything was met: videos come again"
 
 # R6: score = 10 * same category + 5 * shared tags + (10 - abs(duration difference in s) / 60).
 SAME_CATEGORY = 10.0
@@ -54,24 +56,32 @@ class Ranker:
             ),
             None,
         )
-        self.collaborative_kind = next(
-            (k for k in (bundle.record.champion, *PERSONAL_KINDS) if k != TRENDING and k in bundle.models),
-            None,
+        self.collaborative_kinds = tuple(
+            k
+            for k in dict.fromkeys((bundle.record.champion, *PERSONAL_KINDS))
+            if k not in (TRENDING, "content")
         )
         self._embeddings = self._embedding_rows()
 
     # --- lists ----------------------------------------------------------------------------------------------
 
-    def similar(self, video_id: str, limit: int, offset: int = 0) -> Page:
+    def similar(self, video_id: str, limit: int, offset: int = 0, *, explain: bool = False) -> Page:
         """Videos like this one, by R6's score blended with embeddings; raises `UnknownVideoError`."""
         row = self.bundle.catalogue.row(video_id)
         if row is None:
             raise UnknownVideoError(video_id)
-        scores = self.metadata_scores(row) + np.float32(EMBEDDING_WEIGHT) * self.cosines(row)
+        said = {
+            "metadata": self.metadata_scores(row),
+            "embedding": np.float32(EMBEDDING_WEIGHT) * self.cosines(row),
+        }
+        scores = said["metadata"] + said["embedding"]
         scores[row] = -np.inf
         scores[self.blocked] = -np.inf
         rows, values = _best(scores, limit, offset)
-        return certain(rows, values, self.embedding_kind or TRENDING, "similar", offset)
+        page = certain(rows, values, self.embedding_kind or TRENDING, "similar", offset)
+        if not explain:
+            return page
+        return replace(page, parts=[{n: round(float(v[i]), 6) for n, v in said.items()} for i in rows])
 
     def next_after(
         self,
@@ -88,14 +98,16 @@ class Ranker:
         row = self.bundle.catalogue.row(video_id)
         if row is None:
             raise UnknownVideoError(video_id)
-        together = self._after(self.collaborative_kind, row, user_id, recent)
-        content = self._after("content" if "content" in self.bundle.models else None, row, user_id, recent)
-        if content is None:  # no model of content in the bundle: what is said of a video stands for it
+        degraded: list[str] = []
+        kind, together = self._first_after(self.collaborative_kinds, row, user_id, recent, degraded)
+        _, content = self._first_after(("content",), row, user_id, recent, degraded)
+        if content is None:  # no model of content answers: what is said of a video stands for it
             content = self.metadata_scores(row)
         candidates = np.ones(len(self.bundle.catalogue), np.bool_)
         candidates[met] = False
         candidates[row] = False
-        if not candidates.any():  # everything was met: better again than nothing
+        if not candidates.any():  # better again than nothing
+            degraded.append(EVERYTHING_WAS_MET)
             candidates[:] = True
             candidates[self.blocked] = False
             candidates[list(blocked)] = False
@@ -103,7 +115,7 @@ class Ranker:
                 candidates[row] = False
         known = np.full(len(candidates), -np.inf, np.float32) if together is None else together
         rows, values = _best(blended(known, content, candidates), limit, 0)
-        return certain(rows, values, self.collaborative_kind or TRENDING, "next", 0)
+        return replace(certain(rows, values, kind or TRENDING, "next", 0), degraded=tuple(degraded))
 
     def rest(self, kind: str, user_id: str, out: Rows, limit: int, offset: int) -> Page:
         """Places `offset` on of the model's plain order without the rows `out`; trending where it cannot say."""
@@ -155,10 +167,23 @@ class Ranker:
         source = "mixed" if more_rows and rows else "trending" if more_rows else "personal"
         return certain(rows + more_rows, values + more_values, kind, source, offset)
 
-    def _after(self, kind: str | None, row: int, user_id: str, recent: Sequence[str]) -> Scores | None:
-        """What this model says comes after the video, (m,), -inf where it knows nothing; None without a model."""
-        if kind is None:
-            return None
+    def _first_after(
+        self, kinds: Sequence[str], row: int, user_id: str, recent: Sequence[str], degraded: list[str]
+    ) -> tuple[str | None, Scores | None]:
+        """The first of these kinds that is in the bundle and does not fail, and what it says; None and None if none
+        is."""
+        for kind in kinds:
+            if kind not in self.bundle.models:
+                continue
+            try:
+                return kind, self._after(kind, row, user_id, recent)
+            except Exception:  # an answer must not fail with one model
+                log.exception("the %s model of bundle %s cannot rank", kind, self.bundle.record.bundle_id)
+                degraded.append(f"the {kind} model failed")
+        return None, None
+
+    def _after(self, kind: str, row: int, user_id: str, recent: Sequence[str]) -> Scores:
+        """What this model says comes after the video, (m,), -inf where it knows nothing."""
         model, columns = self.bundle.models[kind], self._columns[kind]
         column = np.flatnonzero(columns == row)
         if len(column):

@@ -59,8 +59,9 @@ def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRe
         [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
     )
     for user in [*sample, ""]:
-        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING), f"the feed of user {user!r}")
-    for request in recorded:  # whose it was is not said: the reason of a refusal is public
+        # Whose list it is is not said: the reason of a refusal is public.
+        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING), "the feed of a sample user" if user else "nobody's feed")
+    for request in recorded:
         _try_feed(pipeline, request, "the feed of a recorded request")
     for row in {0, len(videos) // 2, len(videos) - 1}:
         page = pipeline.ranker.similar(str(videos[row]), 10)

@@ -1,19 +1,18 @@
 """Recommendation and inference routes: ranked lists."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
 from serving import schemas
-from serving.answers import items_of, lineage_of, list_answer
 from serving.api.common import not_ready, responses
 from serving.api.state import State
 from serving.errors import UnknownVideoError
 from serving.experiments.errors import UnknownExperimentError
-from serving.lists import Ask, list_for, next_for
+from serving.lists import Ask, list_for
 from serving.live import Serving
-from serving.pipeline.page import Page
 from serving.problems import problem
+from serving.related import next_for, similar_for
 
 FEED = "/api/v1/recommendations/feed"
 
@@ -75,7 +74,7 @@ def add(app: FastAPI, state: State) -> None:
         model = {"feed": None, "trending": "popularity"}.get(asked.type, asked.type)
         ask = Ask(
             user_id, asked.limit, asked.offset, request.state.request_id, f"recs/{asked.type}", model,
-            explain=asked.explain, experiment=asked.experiment_id,
+            explain=asked.explain, experiment=asked.experiment_id, session=asked.type != "trending",
         )  # fmt: skip
         return await personal(state, request, ask)
 
@@ -117,21 +116,11 @@ def add(app: FastAPI, state: State) -> None:
         serving, request_id = state.serving, request.state.request_id
         if serving is None:
             return not_ready(state, request_id)
+        ask = Ask("", asked.limit, asked.offset, request_id, "similar", explain=asked.explain)
         try:
-            page: Page = await state.arithmetic(
-                lambda: serving.ranker.similar(video_id, asked.limit, asked.offset),
-                len(serving.bundle.catalogue),
-            )
+            return _answer(serving, await similar_for(state, serving, video_id, ask))
         except UnknownVideoError:
             return problem(404, f"no video {video_id} in the catalogue", request_id)
-        state.metrics.lists.labels(page.source, page.kind).inc()
-        about: dict[str, Any] = {"video_id": video_id}
-        if asked.explain:
-            about["lineage"] = lineage_of(serving, page.kind)
-        items = items_of(serving, page)
-        return _answer(
-            serving, list_answer(serving, page, items, request_id=request_id, limit=asked.limit, **about)
-        )
 
 
 def _add_inference(app: FastAPI, state: State) -> None:

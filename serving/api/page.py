@@ -56,16 +56,17 @@ class Samples:
     """The viewers of the bundle in service, computed once per bundle."""
 
     def __init__(self) -> None:
-        self._of: Serving | None = None
+        # A name for it and not the bundle: what is out of service must not be held in memory by its samples.
+        self._of: tuple[str, float] | None = None
         self._users: list[SampleUser] = []
         self._one_at_a_time = asyncio.Lock()
 
     async def users(self, serving: Serving) -> list[SampleUser]:
         async with self._one_at_a_time:
-            if self._of is not serving:
+            if self._of != (serving.tag, serving.loaded_at):
                 # A pass over all users: beside the loop, which has feeds to answer.
                 self._users = await asyncio.to_thread(sample_users, serving.bundle)
-                self._of = serving
+                self._of = (serving.tag, serving.loaded_at)
             return self._users
 
 

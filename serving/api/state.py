@@ -55,13 +55,10 @@ class State:
         return self.live.opt_out.known_as(user_id) if self.live else user_id
 
     async def arithmetic(self, work: "Callable[[], T]", videos: int) -> "T":
-        """The result of work over a catalogue of so many videos: in the scorer's thread if it would hold up others, and
-        here after all if that thread has no time for it."""
+        """The result of work over a catalogue of so many videos: in a thread if it would hold up others. Raises
+        `TimeoutError` if that thread has no time for it."""
         if self.scorer is None or videos <= INLINE_UP_TO:
             return work()
-        try:
-            async with asyncio.timeout(THREAD_BUDGET_S):
-                result: T = await self.scorer.run(work)
-        except TimeoutError:
-            return work()
+        async with asyncio.timeout(THREAD_BUDGET_S):
+            result: T = await self.scorer.run(work)
         return result

@@ -161,7 +161,7 @@ class FeedPipeline:
         for kind, weight in (("svd", config.svd_weight), ("content", config.content_weight)):
             query = plan.long_of.get(kind)
             if query is not None and query.long is not None and kind != gathered.kind:
-                found[kind] = (weight, query.space.cosines(rows, query.long))
+                found[kind] = (weight, query.space.scores(rows, query.long))
         trending = STRANGERS_TRENDING if gathered.source == SESSION else config.trending_weight
         if trending and gathered.kind != TRENDING:
             found["trending"] = (trending, self.trending.scores[rows])
@@ -214,6 +214,7 @@ def joined(page: Page, rest: Page) -> Page:
         scores=[*page.scores, *rest.scores],
         origins=[*page.origins, *[rest.source] * n],
         propensities=[*page.propensities, *[1.0] * n],
+        parts=None if page.parts is None else [*page.parts, *[{}] * n],
         source=page.source if page.rows or not n else rest.source,
     )
 

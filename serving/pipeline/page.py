@@ -1,7 +1,7 @@
 """What the pipeline makes: a page of a ranked list, with where each item came from and how likely it was."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Page:
     `kind`: the model that ranked. `source`: `personal`; `session` (somebody known from this session alone);
     `trending`; `mixed` (a list filled up with trending); `similar`, `next`. `origins` and `propensities`: of each
     item. `degraded`: why it is not what it should be; empty when nothing was wrong. `parts`: of each item, what its
-    score is made of, if that was asked for.
+    score is made of, nothing where no step made it; None if that was not asked for.
     """
 
     rows: Sequence[int]
@@ -22,7 +22,7 @@ class Page:
     degraded: tuple[str, ...] = ()
     origins: Sequence[str] = ()
     propensities: Sequence[float] = ()
-    parts: Sequence[Mapping[str, float]] = field(default_factory=tuple)
+    parts: Sequence[Mapping[str, float]] | None = None
 
 
 def certain(page_rows: Sequence[int], scores: Sequence[float], kind: str, source: str, offset: int) -> Page:

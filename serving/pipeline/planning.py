@@ -12,13 +12,12 @@ from serving.pipeline.config import PipelineConfig
 from serving.pipeline.retrieval import Query, query_of
 from serving.pipeline.session import Session
 from serving.pipeline.space import Rows, Space, Vector
-from serving.ranking import PERSONAL_KINDS
+from serving.ranking import EVERYTHING_WAS_MET, PERSONAL_KINDS
 
 log = logging.getLogger(__name__)
 
 # Whose vectors place a session, if the champion has none.
 _PLACES_SESSIONS = ("two-tower", "als", "svd", "content")
-EVERYTHING_WAS_MET = "everything was met: videos come again"
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Planner:
             return []
         if wanted not in self._spaces:
             degraded.append(f"no {wanted} model in the bundle")
-        kinds = dict.fromkeys((wanted, *PERSONAL_KINDS))
+        kinds = dict.fromkeys((wanted, self._bundle.record.champion, *PERSONAL_KINDS))
         found = [q for kind in kinds if (q := self._query(kind, user_id, session, met, degraded))]
         # Who is known by name to any model is not a stranger: those answer first.
         found.sort(key=lambda query: not query.known)

@@ -49,9 +49,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Candidates:
-    """`rows` (c,) of the catalogue, best first, none of them met; `scores` (c,) by the model `kind`. `source` says
-    for whom they are: `personal`, `session` (somebody the model knows from this session alone), `trending`.
-    `degraded`: why a better model did not answer."""
+    """`rows` (c,) of the catalogue, best first for now, none of them met; `scores` (c,) by the model `kind` for the
+    user's long-term interest. `source` says for whom they are: `personal`, `session` (somebody the model knows from
+    this session alone), `trending`. `degraded`: why a better model did not answer."""
 
     kind: str
     rows: Rows
@@ -131,4 +131,7 @@ def _by_index(query: Query, k: int) -> Candidates | None:
 def _candidates(query: Query, columns: NDArray[np.int64], values: Vector) -> Candidates:
     space = query.space
     rows = columns if space.same else space.rows[columns]
+    if query.long is not None and query.short is not None:
+        # Found by what is wanted now; scored by the long-term interest alone, since the session's share is added once.
+        values = space.scores(rows, query.long)
     return Candidates(space.kind, rows, values, PERSONAL if query.known else SESSION)

@@ -1,4 +1,4 @@
-"""A thread that gathers candidates, so that the event loop never waits for arithmetic.
+"""Threads that gather candidates and do other sums, so that the event loop never waits for arithmetic.
 
 What waits while it works is taken together: requests to one model with factors become one product of matrices once
 there are enough of them (a product with few rows is slower than one vector after the other: BLAS packs the catalogue
@@ -46,35 +46,40 @@ class Scorer:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._others: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="scorer", daemon=True)
-        self._thread.start()
+        for name, work in (("scorer", self._work), ("arithmetic", self._work_on_others)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     async def close(self) -> None:
         """What was asked before is still answered."""
         self._jobs.put(None)
-        if self._thread:
-            await asyncio.to_thread(self._thread.join, 5)
+        self._others.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, 5)
 
     async def gather(self, pipeline: FeedPipeline, plan: Plan) -> Gathered:
         """The candidates of a plan."""
         if not plan.asked.queries or _is_quick(plan):
             return pipeline.gather(plan)
-        return await self._ask(_Job(lambda: pipeline.gather(plan), *_here(), pipeline, plan))
+        job = _Job(lambda: pipeline.gather(plan), *_here(), pipeline, plan)
+        self._jobs.put(job)
+        return await job.future
 
     async def run(self, work: Callable[[], Any]) -> Any:
-        """Any other arithmetic that would hold up the event loop."""
-        return await self._ask(_Job(work, *_here()))
+        """Any other arithmetic that would hold up the event loop: in a thread of its own, since a few passes over a
+        large catalogue for similar videos must not make feeds wait."""
+        job = _Job(work, *_here())
+        self._others.put(job)
+        return await job.future
 
     @property
     def waiting(self) -> int:
-        return self._jobs.qsize()
-
-    async def _ask(self, job: _Job) -> Any:
-        self._jobs.put(job)
-        return await job.future
+        return self._jobs.qsize() + self._others.qsize()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -87,6 +92,10 @@ class Scorer:
                         _answer(single)
             if ends:
                 return
+
+    def _work_on_others(self) -> None:
+        while (job := self._others.get()) is not None:
+            _answer(job)
 
     def _taken(self, first: _Job) -> tuple[list[_Job], bool]:
         batch = [first]

@@ -1,5 +1,6 @@
 """What somebody did in the last minutes, as catalogue rows, and what it adds to a candidate's score."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,17 +17,19 @@ WANTED = {
     "like": 1.0, "save": 1.0, "share": 1.0, "comment": 0.8, "follow_creator": 1.0, "replay": 0.8, "view_end": 0.5,
     "scroll_pass": -0.5, "report": -1.0,
 }  # fmt: skip
-UNWANTED = frozenset({"scroll_pass", "report"})
+PASSED, REPORT = "scroll_pass", "report"
+# Who did one of these and then swiped on has passed nothing over; a view that ended says no such thing.
+SAID_YES = frozenset({"like", "save", "share", "comment", "follow_creator", "replay"})
 # Each further back, an event or a video counts this much less.
 FADING = 0.8
 
 
 @dataclass(frozen=True)
 class Session:
-    """`met`: rows met in this session, newest first; `liked`: the same without those passed over or reported, which
-    say nothing of what is wanted. `intent`: category -> how much more of it is wanted (negative: less).
-    `creators`: creator -> how much of them was met of late. `blocked`: rows never to be shown to this user.
-    `seen`: rows met in the last days, which only keeps them from coming again."""
+    """`met`: rows met in this session, newest first; `liked`: the same without those reported, or passed over with
+    nothing good said of them: these say nothing of what is wanted. `intent`: category -> how much more of it is wanted
+    (negative: less). `creators`: creator -> how much of them was met of late. `blocked`: rows never to be shown to this
+    user. `seen`: rows met in the last days, which only keeps them from coming again."""
 
     met: tuple[int, ...] = ()
     liked: tuple[int, ...] = ()
@@ -45,7 +48,7 @@ def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
         return EMPTY
     row_of = catalogue.row
     met = tuple(row for video in context.recent if (row := row_of(video)) is not None)
-    passed: set[int] = set()
+    said: dict[int, set[str]] = {}
     intent: dict[int, float] = {}
     weight = 1.0
     for event, video in context.signals:
@@ -53,8 +56,7 @@ def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
         row = row_of(video) if points else None
         if points is None or row is None:
             continue
-        if event in UNWANTED:
-            passed.add(row)
+        said.setdefault(row, set()).add(event)
         category = int(catalogue.categories[row])
         if category != NO_CATEGORY:
             intent[category] = intent.get(category, 0.0) + points * weight
@@ -66,12 +68,18 @@ def session_of(context: SessionContext, catalogue: Catalogue) -> Session:
             creators[creator] = creators.get(creator, 0.0) + FADING**place
     return Session(
         met=met,
-        liked=tuple(row for row in met if row not in passed),
+        liked=tuple(row for row in met if _is_wanted(said.get(row, ()))),
         blocked=tuple(row for video in context.blocked if (row := row_of(video)) is not None),
         seen=tuple(catalogue.rows(context.met).tolist()),
         intent={category: max(-1.0, min(1.0, points)) for category, points in intent.items()},
         creators=creators,
     )
+
+
+def _is_wanted(said: Collection[str]) -> bool:
+    """Whether what was done with a video may count for what is wanted: not if it was reported, nor if it was passed
+    over and nothing good was said of it."""
+    return REPORT not in said and (PASSED not in said or not SAID_YES.isdisjoint(said))
 
 
 def intent_boost(session: Session, categories: NDArray[np.int32], boost: float) -> Vector | None:

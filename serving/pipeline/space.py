@@ -105,6 +105,18 @@ class Space:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
+    def scores(self, rows: Rows, vector: Vector) -> Vector:
+        """The model's scores of the videos in these catalogue rows for somebody with this vector, (len(rows),), the
+        user's own bias aside; the lowest of them where the model does not know the video."""
+        model = self.factors
+        assert model is not None
+        columns = rows if self.same else self.columns[rows]
+        found = model.video_factors[columns] @ vector + model.video_bias[columns]
+        known = columns != MISSING
+        if not known.all():
+            found[~known] = found[known].min() if known.any() else 0
+        return found
+
     def cosines(self, rows: Rows, vector: Vector) -> Vector:
         """How alike the videos in these catalogue rows are to `vector`, (len(rows),), between -1 and 1; 0 for those
         of which the model knows nothing."""

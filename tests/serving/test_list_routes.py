@@ -59,8 +59,8 @@ def feed_of(response, kind=schemas.FeedAnswer):
         ("svd", "svd", "personal", []),
         ("two-tower", "two-tower", "personal", []),
         ("trending", "popularity", "trending", []),
-        ("als", "two-tower", "personal", ["no als model in the bundle"]),
-        ("hybrid", "two-tower", "personal", ["no hybrid model in the bundle"]),
+        ("als", "svd", "personal", ["no als model in the bundle"]),
+        ("hybrid", "svd", "personal", ["no hybrid model in the bundle"]),
     ],
 )
 def test_recs_are_of_the_kind_that_was_asked_for(client, asked, kind, source, degraded):

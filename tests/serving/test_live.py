@@ -140,7 +140,7 @@ def test_a_bundle_broken_in_an_unforeseen_way_is_refused(home, live, shelved, mo
     bento.publish(home, shelved("a"))
     monkeypatch.setattr("serving.live.Ranker", fail)
     assert live.check() is False
-    assert live.refused.reason == "ZeroDivisionError: ?"
+    assert live.refused.reason == "it cannot be loaded: ZeroDivisionError"
 
 
 def test_the_watcher_takes_a_bundle_up_within_its_interval(home, live, shelved, caplog):

@@ -127,10 +127,10 @@ def test_a_feeds_propensities_are_true(pipeline):
             assert said.setdefault((place, row), propensity) == propensity
     assert {place for place, _ in said} == set(range(10))
     for (place, row), propensity in said.items():
-        assert propensity == (1.0 if place not in (4, 9) else 0.5 if row in met else pytest.approx(0.1))
+        assert propensity == (1.0 if place not in (4, 9) else 0.5 if row in met else pytest.approx(0.25))
         spread = np.sqrt(n * propensity * (1 - propensity))
         assert abs(seen[place, row] - n * propensity) <= 4.5 * spread
-    assert len(said) == 8 + 2 * (1 + 5)
+    assert len(said) == 8 + 2 * (1 + 2)  # of a pool of 100 for 60 places
 
 
 def test_an_explored_item_says_so_and_has_no_score(pipeline):

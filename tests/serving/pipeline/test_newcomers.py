@@ -15,13 +15,22 @@ NONE = np.empty(0, np.int64)
 
 
 def bundle_met(counts, content=None):
-    """Row i was met by `counts[i]` people."""
+    """Row i was met by `counts[i]` people; a pool may hold as many as one of a large catalogue."""
     videos = names(len(counts))
     people = names(max(counts), "p")
     watched = {p: [row for row, count in enumerate(counts) if count > i] for i, p in enumerate(people)}
     models = [model_of("svd", {"u": (1.0,)}, dict.fromkeys(videos, (1.0,)))]
     bundle = bundle_of(*models, champion="svd", catalogue=catalogue_of(videos), watched=watched)
-    return Newcomers.of(bundle, content and Space.of("content", content, bundle.catalogue))
+    found = Newcomers.of(bundle, content and Space.of("content", content, bundle.catalogue))
+    return dataclasses.replace(found, most=POOL_OF_A_USER)
+
+
+def test_of_a_small_catalogue_a_tenth_stands_aside():
+    bundle = bundle_of(
+        model_of("svd", {"u": (1.0,)}, dict.fromkeys(names(40), (1.0,))), champion="svd",
+        catalogue=catalogue_of(names(40)), watched={},
+    )  # fmt: skip
+    assert len(Newcomers.of(bundle, None).pool("u", NONE, NONE)) == 4
 
 
 def test_newcomers_were_met_by_few_the_least_met_first():

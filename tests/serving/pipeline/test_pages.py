@@ -91,7 +91,7 @@ def test_with_exploration_nothing_comes_twice_and_nothing_that_was_met(user, sha
     rows = paged(LARGE, user, limits, session_of_rows([5, 6]), PipelineConfig(exploration=share))
     assert len(rows) == len(set(rows))
     assert not set(rows) & {5, 6, *LARGE.bundle.watched.of(user).tolist()}
-    assert len(rows) >= 1000 - 32 - 300  # all but what stands aside for exploration
+    assert len(rows) >= 1000 - 32 - 100  # all but what stands aside for exploration
 
 
 @pytest.mark.parametrize("user", ["u0001", "stranger"])
@@ -171,3 +171,11 @@ def test_a_plan_can_be_made_again_and_again():
     first, second = LARGE.gather(plan), LARGE.gather(plan)
     assert first.rows.tolist() == second.rows.tolist()
     assert LARGE.page(plan, first, 20, 0, "r") == LARGE.page(plan, second, 20, 0, "r")
+
+
+def test_an_explained_page_says_something_of_every_item_wherever_it_is_cut():
+    for offset in (0, 250, 300):
+        page = LARGE.feed("u0001", 100, offset, explain=True)
+        assert page.parts is not None
+        assert len(page.parts) == len(page.rows) == 100
+    assert LARGE.feed("u0001", 100, 250).parts is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.pipeline import retrieval, scorer
-from serving.pipeline.scorer import TOGETHER_FROM, Scorer
+from serving.pipeline.scorer import TOGETHER_FROM, Scorer, _here, _Job
 from serving.pipeline.session import Session
 
 from .made import pipeline_of, world
@@ -40,24 +40,27 @@ def with_scorer(work):
 
 
 class Held:
-    """Keeps the scorer's thread busy until let go."""
+    """Keeps both of the scorer's threads busy until let go."""
 
     def __init__(self, thread):
-        self._go, self.begun = threading.Event(), threading.Event()
-        self.job = asyncio.ensure_future(thread.run(self._wait))
+        self._go, self._begun = threading.Event(), threading.Barrier(3)
+        jobs = [_Job(self._wait, *_here()) for _ in range(2)]
+        thread._jobs.put(jobs[0])
+        thread._others.put(jobs[1])
+        self.job = asyncio.gather(*(job.future for job in jobs))
 
     def _wait(self):
-        self.begun.set()
+        self._begun.wait(10)
         assert self._go.wait(10)
         return "held"
 
     async def __aenter__(self):
-        await asyncio.to_thread(self.begun.wait, 10)
+        await asyncio.to_thread(self._begun.wait, 10)
         return self
 
     async def __aexit__(self, *_):
         self._go.set()
-        assert await self.job == "held"
+        assert await self.job == ["held", "held"]
 
 
 async def after_all_are_asked(thread, *asked):
@@ -212,7 +215,7 @@ def test_closing_answers_what_was_asked_before():
             await asyncio.sleep(0)
         assert await asyncio.gather(*futures) == list(range(50))
         await closing
-        assert not thread._thread.is_alive()
+        assert not any(one.is_alive() for one in thread._threads)
 
     asyncio.run(main())
 

@@ -224,3 +224,18 @@ def test_whatever_was_done_blocked_videos_are_never_shown_and_the_page_is_full(s
 
 
 _SMALL = pipeline_of(world(60, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("signals", "liked"),
+    [
+        ([("scroll_pass", "v0001"), ("like", "v0001")], True),  # liked, then swiped on
+        ([("like", "v0001"), ("scroll_pass", "v0001")], True),
+        ([("scroll_pass", "v0001"), ("view_end", "v0001")], False),
+        ([("like", "v0001"), ("report", "v0001")], False),
+    ],
+)
+def test_who_likes_a_video_and_swipes_on_has_passed_nothing_over(signals, liked):
+    context = SessionContext(recent=("v0001",), signals=tuple(signals))
+    found = session_of(context, catalogue_of(names(3)))
+    assert found.liked == ((1,) if liked else ())
