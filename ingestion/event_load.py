@@ -17,6 +17,7 @@ from ingestion.erasure.refusal import REASON, REDACTED, erased_users, refuse
 from ingestion.errors import LedgerImbalanceError
 from ingestion.postgres_schema import locked
 from ingestion.report import LoadReport, Progress, silent
+from ingestion.segment_book import SOURCE as ENDPOINT
 from ingestion.source import Source
 from stack.erased_users import ErasedUsers
 from stack.settings import Settings
@@ -105,14 +106,19 @@ def _report(
 
 
 def _make_room(client: "Client", keep: uuid.UUID) -> None:
-    """Remove every event and what is derived from them alone; the ledger keeps the load that is to come.
+    """Remove every event and what is derived from them alone; the ledger keeps the load that is to come, and what the
+    endpoint refused: segments may still be counted there.
 
     A kill in here leaves that load unfinished in the ledger, so the next one comes here again.
     """
-    for table in (*_DERIVED, "playback_events", "quarantined_events"):
+    for table in (*_DERIVED, "playback_events"):
         client.command(f"TRUNCATE TABLE IF EXISTS {table}")
     client.command(
-        "DELETE FROM ingestion_ledger WHERE batch_id != {keep:UUID}", parameters={"keep": str(keep)}
+        "DELETE FROM quarantined_events WHERE source != {kept:String}", parameters={"kept": ENDPOINT}
+    )
+    client.command(
+        "DELETE FROM ingestion_ledger WHERE batch_id != {keep:UUID} AND source != {kept:String}",
+        parameters={"keep": str(keep), "kept": ENDPOINT},
     )
 
 

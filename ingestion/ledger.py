@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ingestion.clickhouse import number
 from ingestion.errors import ForeignDataError, LedgerImbalanceError
 from ingestion.segment_book import SOURCE as ENDPOINT
+from ingestion.segment_book import UNDER_WAY
 from ingestion.source import RECREATABLE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _COLUMNS = (
     "erasures",
     "last_segment",
 )
+_ELSEWHERE = "load it into an empty home (REELGRAPH_HOME) or after `make reset`"
 NOT_FINISHED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,30 +105,37 @@ def plan(client: "Client", source: str, fingerprint: str) -> Plan:
     """Compare what is stored with what is to be loaded.
 
     Only data that can be made again is ever removed: raises `ForeignDataError` when that would touch other events, or
-    when a demo source would be mixed into them.
+    when a demo source would be mixed into them. Beside events that the endpoint took it is loaded, as their ids differ;
+    but it takes no other's place then.
     """
     rows = read(client)
     events = number(client, "SELECT count() FROM playback_events")
     stored = sum(row.stored for row in rows)
+    under_way = number(client, UNDER_WAY)
+    tracked = under_way + sum(row.stored for row in rows if row.source == ENDPOINT)
     mine = [row for row in rows if (row.source, row.fingerprint) == (source, fingerprint)]
-    others = [row for row in rows if (row.source, row.fingerprint) != (source, fingerprint)]
-    foreign = sorted({row.source for row in rows} - RECREATABLE)
-    complete = any(row.finished for row in mine) and events >= stored
-    if complete and not any(row.source in RECREATABLE for row in others):
+    others = [row for row in rows if row not in mine and row.source in RECREATABLE]
+    foreign = sorted({row.source for row in rows} - RECREATABLE - {ENDPOINT})
+    if any(row.finished for row in mine) and events >= stored and not others:
         return Plan(skip=True)
+    if mine and not others and (foreign or tracked):
+        return Plan()  # a load of this source was killed: what it stored is found by its ids
     if foreign:
-        if mine and not any(row.source in RECREATABLE for row in others):
-            return Plan()  # a load of this source was killed: what it stored is found by its ids
         raise ForeignDataError(
-            f"ClickHouse holds events of {', '.join(foreign)}: {source} would replace or mix with them; "
-            "load it into an empty home (REELGRAPH_HOME) or after `make reset`"
+            f"ClickHouse holds events of {', '.join(foreign)}: {source} would replace or mix with them; {_ELSEWHERE}"
         )
-    unfinished = any(not row.finished for row in rows)
-    if events > stored and not unfinished:
+    unaccounted = events - stored - under_way
+    if unaccounted > 0 and all(row.finished for row in rows):
         raise ForeignDataError(
-            f"ClickHouse holds {events - stored} events that no load in the ledger accounts for: {source} would "
-            "replace or mix with them; load it into an empty home (REELGRAPH_HOME) or after `make reset`"
+            f"ClickHouse holds {unaccounted} events that no load in the ledger accounts for: {source} would "
+            f"replace or mix with them; {_ELSEWHERE}"
         )
-    if rows or events:
-        return Plan(replaces=(others[-1] if others else rows[-1]).source)
-    return Plan()
+    if not mine and not others:
+        return Plan()
+    before = (others or mine)[-1].source
+    if tracked:
+        raise ForeignDataError(
+            f"ClickHouse holds events that people sent to the endpoint: they would go with those of {before}, "
+            f"whose place {source} would take; {_ELSEWHERE}"
+        )
+    return Plan(replaces=before)

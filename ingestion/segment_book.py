@@ -21,6 +21,9 @@ UNCOUNTED: Final = (
 """Events that segments under way have stored or will, (event_id, milliseconds of created_at); not those of a segment
 that the ledger counts already, though a kill kept it from being marked as done."""
 
+UNDER_WAY: Final = f"SELECT sum(stored) FROM shipped_segments FINAL WHERE state = {_PLANNED}"  # noqa: S608
+"""How many events segments under way have stored or will."""
+
 Arrival = tuple[str, int]
 """An event by its id and the milliseconds since 1970 of its arrival: who stored the event is told by both."""
 

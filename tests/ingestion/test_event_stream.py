@@ -35,6 +35,7 @@ from stack.settings import Settings
 
 pytestmark = pytest.mark.stack
 NOW = 1_714_564_800_123  # 2024-05-01 12:00:00.123, a Wednesday
+NOW_AT = datetime(2024, 5, 2, tzinfo=UTC)
 IDS = UUID(int=0)
 
 
@@ -372,18 +373,40 @@ def test_the_demo_finds_nothing_changed_after_events_were_tracked(http, client, 
     assert why_reload([AssetState("playback_events", "FRESH", metadata)], stored_rows(stores)) is not None
 
 
-def test_another_source_never_takes_the_place_of_events_that_people_sent(http, client, monkeypatch):
+def test_a_demo_source_is_loaded_beside_events_that_were_tracked_before(http, client, stores, monkeypatch):
+    """Also beside those that a killed endpoint stored and has not counted."""
+    store_segment(http, segment(event(1)), "one-00000001", set())
+    die_at(monkeypatch, segment_book, "count", http, segment(event(2)), "one-00000002")
+    source = Simulator(scale=0.02)
+    loaded = load_events(stores, source)
+    assert loaded.stored > 0
+    assert count(client, "playback_events") == loaded.stored + 2
+    assert load_events(stores, source).skipped
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_another_source_never_takes_the_place_of_events_that_people_sent(http, client, monkeypatch, counted):
     """Not even of those that were stored a moment ago and are not counted yet."""
-
-    def dying(*_: object) -> None:
-        raise DiedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(segment_book, "count", dying)
-        with pytest.raises(DiedError):
-            store_segment(http, segment(event(1)), "one-00000001", set())
-    with pytest.raises(ForeignDataError, match="endpoint"):
+    loaded = datetime(2024, 5, 1, tzinfo=UTC)
+    ledger.write(client, ledger.LedgerRow(UUID(int=1), "kuairand", "abc", loaded, finished_at=NOW_AT))
+    if counted:
+        store_segment(http, segment(event(1)), "one-00000001", set())
+    else:
+        die_at(monkeypatch, segment_book, "count", http, segment(event(1)), "one-00000001")
+    with pytest.raises(ForeignDataError, match=r"people sent to the endpoint.*of kuairand.*make reset"):
         ledger.plan(client, "simulator", "another")
+
+
+def test_where_the_endpoint_stored_nothing_another_source_takes_the_place_of_the_first(http, client, stores):
+    """And the endpoint counts on in the row that it had."""
+    load_events(stores, Simulator(scale=0.02))
+    store_segment(http, segment(b"broken"), "one-00000001", set())
+    again = load_events(stores, Simulator(scale=0.03))
+    assert (again.replaced, count(client, "playback_events")) == (None, again.stored)
+    reasons = "SELECT count() FROM quarantined_events WHERE source = 'endpoint'"
+    assert client.query(reasons).result_rows == [(1,)]
+    store_segment(http, segment(event(1)), "one-00000002", set())
+    assert (2, 1, 0, 1) in book(client)
 
 
 WORDS = st.one_of(st.text(max_size=5), st.just("x" * 200), st.just("x" * 201))
