@@ -72,6 +72,8 @@ def load_events(settings: Settings, source: Source, progress: Progress | None = 
             done = _store(client, source.events(), row, tell, erased)
         finally:
             client.command(f"DROP TABLE IF EXISTS {_STAGING}")
+        found = min(plan.found, done.duplicate)
+        done = replace(done, stored=done.stored + found, duplicate=done.duplicate - found)
         done = replace(done, rows_read=source.rows_read, finished_at=datetime.now(UTC))
         ledger.write(client, done)
         replaced = plan.replaces if plan.replaces != source.name else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ingestion.clickhouse import number
 from ingestion.errors import ForeignDataError, LedgerImbalanceError
 from ingestion.segment_book import SOURCE as ENDPOINT
-from ingestion.segment_book import UNDER_WAY
+from ingestion.segment_book import UNCOUNTED, UNDER_WAY
 from ingestion.source import RECREATABLE
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Plan:
     skip: bool = False
     replaces: str | None = None
     """The source whose events are removed first; the source's own name after a load that was killed."""
+    found: int = 0
+    """Events that a load of this source stored before it was killed: they count as stored, not as duplicates."""
 
 
 def plan(client: "Client", source: str, fingerprint: str) -> Plan:
@@ -119,7 +121,13 @@ def plan(client: "Client", source: str, fingerprint: str) -> Plan:
     if any(row.finished for row in mine) and events >= stored and not others:
         return Plan(skip=True)
     if mine and not others and (foreign or tracked):
-        return Plan()  # a load of this source was killed: what it stored is found by its ids
+        # A load of this source was killed: what it stored is found by its ids.
+        uncounted = number(
+            client,
+            "SELECT count() FROM playback_events "  # noqa: S608
+            f"WHERE (event_id, toUnixTimestamp64Milli(created_at)) IN ({UNCOUNTED})",
+        )
+        return Plan(found=max(0, events - stored - uncounted))
     if foreign:
         raise ForeignDataError(
             f"ClickHouse holds events of {', '.join(foreign)}: {source} would replace or mix with them; {_ELSEWHERE}"

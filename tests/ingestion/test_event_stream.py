@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from data_quality.contract_checks import check_batch
 from data_quality.contracts import EVENTS
-from ingestion import event_stream, ledger, segment_book
+from ingestion import event_load, event_stream, ledger, segment_book
 from ingestion.clickhouse_http import ClickHouseHttp
 from ingestion.erasure import balance
 from ingestion.erasure.book import User
@@ -382,6 +382,30 @@ def test_a_demo_source_is_loaded_beside_events_that_were_tracked_before(http, cl
     assert loaded.stored > 0
     assert count(client, "playback_events") == loaded.stored + 2
     assert load_events(stores, source).skipped
+
+
+def dying_after_a_flush(row: ledger.LedgerRow, **changes: Any) -> ledger.LedgerRow:
+    if changes.get("stored"):
+        raise DiedError
+    return replace(row, **changes)
+
+
+def test_a_load_that_was_killed_beside_tracked_events_is_counted_whole_by_the_next(
+    http, client, stores, monkeypatch
+):
+    store_segment(http, segment(event(1)), "one-00000001", set())
+    die_at(monkeypatch, segment_book, "count", http, segment(event(2)), "one-00000002")
+    with monkeypatch.context() as patch:
+        patch.setattr(event_load, "_FLUSH_ROWS", 1)
+        patch.setattr(event_load, "replace", dying_after_a_flush)
+        with pytest.raises(DiedError):
+            load_events(stores, Simulator(scale=0.02))
+    assert count(client, "playback_events") > 2
+    loaded = load_events(stores, Simulator(scale=0.02))
+    assert count(client, "playback_events") == loaded.stored + 2
+    assert sum(row[1] for row in book(client)) == loaded.stored + 1
+    store_segment(http, segment(event(2)), "one-00000002", set())
+    assert sum(row[1] for row in book(client)) == loaded.stored + 2
 
 
 @pytest.mark.parametrize("counted", [True, False])
