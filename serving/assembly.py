@@ -57,9 +57,7 @@ async def assemble(settings: Settings, state: State) -> Parts:
     parts.on_close("security", state.security.close)
     if stop_tracing := tracing.start(settings):
         parts.on_close("tracing", lambda: asyncio.to_thread(stop_tracing))
-    state.decisions = DecisionLog(
-        settings, state.metrics.registry, is_erased=lambda user: state.known_as(user) != user
-    )
+    state.decisions = DecisionLog(settings, state.metrics.registry, is_erased=state.is_erased)
     parts.on_close("decision log", state.decisions.close)
     state.scorer = Scorer()
     state.scorer.start()

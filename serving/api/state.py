@@ -11,7 +11,7 @@ from serving.metrics import Metrics
 T = TypeVar("T")
 
 # Of a smaller catalogue the arithmetic is quicker than handing it to a thread.
-INLINE_UP_TO = 20_000
+INLINE_UP_TO = 250_000
 THREAD_BUDGET_S = 0.3
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ class State:
     def known_as(self, user_id: str) -> str:
         """The id to answer for; nobody's for a user who was erased."""
         return self.live.opt_out.known_as(user_id) if self.live else user_id
+
+    def is_erased(self, user_id: str) -> bool:
+        """For what is to be stored; raises `OptOutFileError` while nobody can say."""
+        if self.live is not None:
+            self.live.opt_out.check_read()
+        return self.known_as(user_id) != user_id
 
     async def arithmetic(self, work: "Callable[[], T]", videos: int) -> "T":
         """The result of work over a catalogue of so many videos: in a thread if it would hold up others. Raises

@@ -13,6 +13,7 @@ from serving.events.metrics import EventMetrics
 from serving.events.schemas import TrackRequest
 from serving.events.shipping import EventShipper
 from serving.spool import Spool, SpoolBrokenError, SpoolError
+from stack.erased_users import OptOutFileError
 
 if TYPE_CHECKING:
     from serving.api.state import State
@@ -65,9 +66,15 @@ class EventIntake:
 
     def enriched(self, asked: TrackRequest) -> TrackedEvent:
         """The event as it will be stored; raises `ErasedUserError`."""
-        if self._state.known_as(asked.user_id) != asked.user_id:
+        if self._is_erased(asked.user_id):
             raise ErasedUserError
         return enriched(asked, datetime.now(UTC), self._state.serving)
+
+    def _is_erased(self, user_id: str) -> bool:
+        try:
+            return self._state.is_erased(user_id)
+        except OptOutFileError:
+            return False  # kept on disk: the shipper sends nothing before it has read the list itself
 
     async def refuse(self, erased: int) -> None:
         """Have the ledger count events of erased users, which are not kept; raises `NotDurableError`."""

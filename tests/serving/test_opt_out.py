@@ -6,6 +6,9 @@ from fastapi.testclient import TestClient
 from serving import bento
 from serving.api.app import create_app
 from serving.api.state import State
+from serving.decisions.shipping import DecisionShipper
+from serving.events.intake import EventIntake
+from serving.events.schemas import TrackRequest
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from serving.opt_out import OptOut
@@ -113,6 +116,54 @@ def test_a_lost_or_broken_list_leaves_the_last_in_force(client, state, home, dam
     write_opt_out(home, erased("bob"))
     state.live.check()
     assert (seen(client, "ann")[0], seen(client, "bob")[0]) == ("personal", "trending")
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"key": "zz", "users": []}', None])
+def test_before_a_list_that_is_there_can_be_read_everybody_is_a_stranger(client, state, home, damage):
+    """An endpoint that starts beside a broken list: it must not take it for an empty one."""
+    path = opt_out_file(home)
+    path.mkdir() if damage is None else path.write_text(damage)
+    state.context.asked.clear()
+    state.live.check()
+    assert [seen(client, user)[0] for user in ("ann", "bob")] == ["trending", "trending"]
+    assert state.context.asked == []
+    assert client.get("/health/ready").json()["opt_out"] == "unknown"
+    with pytest.raises(OptOutFileError):
+        state.is_erased("bob")  # so decisions wait
+
+    path.rmdir() if damage is None else path.unlink()
+    write_opt_out(home, erased("ann"))
+    state.live.check()
+    assert [seen(client, user)[0] for user in ("ann", "bob")] == ["trending", "personal"]
+    assert [state.is_erased(user) for user in ("ann", "bob")] == [True, False]
+    assert client.get("/health/ready").json()["opt_out"] == erased("ann").version
+
+
+def test_a_list_that_could_not_be_read_at_start_is_tried_again_though_it_did_not_change(home, monkeypatch):
+    write_opt_out(home, erased("ann"))
+    out = OptOut(opt_out_file(home))
+
+    def unreadable(path):
+        raise OptOutFileError("opt_out.json cannot be read: OSError: Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serving.opt_out.read_opt_out", unreadable)
+        out.refresh()
+        assert out.known_as("bob") == ""
+    out.refresh()
+    assert (out.known_as("ann"), out.known_as("bob")) == ("", "bob")
+
+
+def test_decisions_and_events_wait_for_a_list_that_cannot_be_read(state, home):
+    opt_out_file(home).write_text("{")
+    state.live.check()
+    shipper = DecisionShipper(home, state.is_erased)
+    with pytest.raises(OptOutFileError):
+        shipper.ship(b'{"user_id": "ann"}\n', "s-1")
+    shipper.close()
+    intake = EventIntake(home, state)
+    event = TrackRequest(user_id="ann", video_id="v0", event_type="like", session_id="s")
+    assert intake.enriched(event).row["user_id"] == "ann"  # kept on disk until it can be said
 
 
 def test_an_unchanged_list_is_not_read_again(home, monkeypatch):
