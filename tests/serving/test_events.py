@@ -150,7 +150,7 @@ def test_an_event_is_on_disk_and_in_the_session(client, state, lonely, serving):
         "day_of_week": 5,
         "request_id": "r-1",
     }
-    assert fault(row) is None
+    assert fault({**row, "created_at": arrived}) is None
     assert state.context.acts == [Act("ann", "v1", "like", at_ms, "dogs")]
     assert state.cache.dropped == []  # Redis has done it
 
