@@ -8,6 +8,7 @@ import signal
 import sys
 
 import bentoml
+import prometheus_client.values
 from bentoml._internal.configuration.containers import BentoMLContainer
 from opentelemetry.util.http import ExcludeList
 from prometheus_client import disable_created_metrics
@@ -28,6 +29,9 @@ SWITCH_INTERVAL_S = 0.0005
 
 # One user's scores are too small a product to share between threads: they would spin longer than they compute.
 WORKER_ENVIRONMENT = {**telemetry_off(), "OPENBLAS_NUM_THREADS": "1"}
+
+# BentoML has it keep numbers in files that processes share; there is one process, and a feed adds to twenty of them.
+prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 # A second series beside every counter and bucket, which nobody reads.
 disable_created_metrics()
