@@ -11,7 +11,7 @@ from serving.metrics import Metrics
 T = TypeVar("T")
 
 # Of a smaller catalogue the arithmetic is quicker than handing it to a thread.
-INLINE_UP_TO = 250_000
+INLINE_UP_TO = 20_000
 THREAD_BUDGET_S = 0.3
 
 if TYPE_CHECKING:
