@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,8 @@ class RuntimeMetrics:
         age.set_function(lambda: _since(bundle_made_at()))
         self._by_generation = [self.gc_seconds.labels(str(generation)) for generation in range(3)]
         self._collecting_since = 0.0
+        # Bounded: what nobody watches is not worth keeping.
+        self._pauses: deque[tuple[int, float]] = deque(maxlen=10_000)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,6 +51,7 @@ class RuntimeMetrics:
     async def close(self) -> None:
         if self._collected in gc.callbacks:
             gc.callbacks.remove(self._collected)
+        self._tell_pauses()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -58,13 +62,20 @@ class RuntimeMetrics:
             asked = time.perf_counter()
             await asyncio.sleep(EVERY_S)
             self.loop_lag.observe(max(0.0, time.perf_counter() - asked - EVERY_S))
+            self._tell_pauses()
 
     def _collected(self, phase: str, about: dict[str, Any]) -> None:
         if phase == "start":
             self._collecting_since = time.perf_counter()
         else:
-            took = time.perf_counter() - self._collecting_since
-            self._by_generation[about["generation"]].observe(took)
+            self._pauses.append((about["generation"], time.perf_counter() - self._collecting_since))
+
+    def _tell_pauses(self) -> None:
+        """Not from `_collected`: a collection may begin in a thread that holds a metric's lock, and would wait for
+        itself for ever."""
+        while self._pauses:
+            generation, took = self._pauses.popleft()
+            self._by_generation[generation].observe(took)
 
 
 def _since(made_at: float | None) -> float:

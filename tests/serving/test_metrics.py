@@ -5,6 +5,7 @@ import gc
 import json
 import math
 import re
+import threading
 import time
 import timeit
 
@@ -107,6 +108,23 @@ def test_collections_are_timed_while_it_runs_and_not_afterwards():
         return counted
 
     assert asyncio.run(run()) == value(registry, "reelgraph_gc_seconds_count", generation="2") == 1
+
+
+def test_a_collection_that_begins_inside_a_metric_does_not_wait_for_itself():
+    registry = CollectorRegistry()
+    runtime = RuntimeMetrics(registry, lambda: None)
+    done = threading.Event()
+
+    def collect_inside() -> None:
+        with runtime._by_generation[2]._sum._lock:
+            runtime._collected("start", {"generation": 2})
+            runtime._collected("stop", {"generation": 2})
+        done.set()
+
+    threading.Thread(target=collect_inside, daemon=True).start()
+    assert done.wait(5)
+    asyncio.run(runtime.close())
+    assert value(registry, "reelgraph_gc_seconds_count", generation="2") == 1
 
 
 def test_the_age_of_the_bundle_is_that_of_the_one_in_service():
