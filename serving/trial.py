@@ -60,7 +60,9 @@ def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRe
     )
     for user in [*sample, ""]:
         # Whose list it is is not said: the reason of a refusal is public.
-        _try_feed(pipeline, Recorded(user, 20, 0, NOTHING), "the feed of a sample user" if user else "nobody's feed")
+        _try_feed(
+            pipeline, Recorded(user, 20, 0, NOTHING), "the feed of a sample user" if user else "nobody's feed"
+        )
     for request in recorded:
         _try_feed(pipeline, request, "the feed of a recorded request")
     for row in {0, len(videos) // 2, len(videos) - 1}:
