@@ -42,8 +42,10 @@ class RunEvent:
 
 
 def _error(message: str) -> DagsterError:
-    """A restart shows as an unreachable code server, or as a connection of the webserver that Postgres dropped."""
-    restarting = "UserCodeUnreachable" in message or "psycopg2.OperationalError" in message
+    """A restart shows as an unreachable code server, as a connection of the webserver that Postgres dropped, or as jobs
+    that are not there: the webserver has not yet asked the new code server which there are."""
+    signs = ("UserCodeUnreachable", "psycopg2.OperationalError", "PipelineNotFoundError")
+    restarting = any(sign in message for sign in signs)
     return DagsterUnreachable(message) if restarting else DagsterError(message)
 
 

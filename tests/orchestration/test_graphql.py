@@ -24,3 +24,15 @@ def test_a_query_fits_the_schema(query: str) -> None:
     from graphql import parse, validate
 
     assert validate(create_schema().graphql_schema, parse(query)) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "passing"),
+    [
+        ("PipelineNotFoundError: Could not find Pipeline reelgraph.__repository__.everything_job", True),
+        ("DagsterUserCodeUnreachableError: could not reach user code server", True),
+        ("InvalidSubsetError: no such asset", False),
+    ],
+)
+def test_what_a_restart_of_the_code_server_looks_like_is_tried_again(message: str, passing: bool) -> None:
+    assert isinstance(module._error(message), module.DagsterUnreachable) is passing

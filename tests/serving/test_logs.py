@@ -81,6 +81,12 @@ def test_an_exception_is_a_field(configured):
 
 
 def test_uvicorns_and_bentomls_lines_come_once_and_in_the_same_form(configured):
+    for name in (
+        "uvicorn",
+        "uvicorn.error",
+    ):  # a server that another test ran in this process may have silenced them
+        logging.getLogger(name).setLevel(logging.NOTSET)
+        logging.getLogger(name).disabled = False
     for name in ("bentoml", "uvicorn.error"):
         logging.getLogger(name).addHandler(logging.StreamHandler(io.StringIO()))
         logging.getLogger(name).propagate = False
