@@ -172,7 +172,7 @@ def test_a_refused_segment_is_set_aside_and_does_not_block_the_next(make, store,
     async def run() -> None:
         spool = make(registry=registry)
         await spool.durable(b"poison")
-        await asyncio.to_thread(wait_for, lambda: store.attempts == 1, "the refusal")
+        await asyncio.to_thread(wait_for, lambda: store.attempts >= 1, "the refusal")
         await spool.durable(b"good")
         await spool.stop(5)
 
@@ -213,7 +213,7 @@ def test_a_segment_that_the_store_never_takes_moves_behind_the_others(make, stor
     async def run() -> None:
         spool = make()
         await spool.durable(b"poison")
-        await asyncio.to_thread(wait_for, lambda: store.attempts == 1, "the first attempt")
+        await asyncio.to_thread(wait_for, lambda: store.attempts >= 1, "the first attempt")
         await spool.durable(b"good")
         await asyncio.to_thread(wait_for, lambda: store.lines == [b"good"], "the good one")
         assert store.attempts > spool_shipper.PATIENCE
