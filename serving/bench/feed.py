@@ -13,7 +13,7 @@ from serving.bench.figures import Figure, Result
 from serving.bench.highest_rate import Search, highest_rate
 from serving.bench.requests import FEED, feeds, get, sample
 from serving.bench.samples import DEGRADED, EMPTY, MIXED, Samples
-from serving.bench.servers import BUILD, bench_settings, cpu_s, endpoint_over, peer_over
+from serving.bench.servers import BUILD, bench_settings, cpu_s, endpoint_over, peer_over, troubles
 from serving.bench.world import Plan, packed
 from stack.settings import LOOPBACK, Settings
 
@@ -35,6 +35,7 @@ def measure(quick: bool) -> list[Result]:
         began = cpu_s(servers.endpoint)
         steady = at_rate(servers.settings, asked, RATE, seconds)
         cpu_ms = 1000 * (cpu_s(servers.endpoint) - began) / len(steady)
+        result.details["troubles"] = troubles(servers.settings)
         uncached = search(servers.settings, asked, search_s, first=250.0)
         result.details["log"] = servers.log("endpoint")[-2000:]
     blas = {"OPENBLAS_NUM_THREADS": "1"}

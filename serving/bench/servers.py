@@ -14,6 +14,7 @@ from typing import Self
 
 import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from ingestion.schema import bootstrap
 from serving import bento
@@ -26,6 +27,7 @@ from stack.settings import LOOPBACK, PROJECT_ROOT, Settings, child_environment, 
 BUILD = PROJECT_ROOT / "build" / "bench"
 START_S = 60
 STORES = ("clickhouse", "postgres", "redis")
+_TROUBLES = ("reelgraph_degraded_total", "reelgraph_dependency_failures_total")
 _STORE_URLS = ("clickhouse_url_override", "database_url_override", "redis_url_override")
 
 
@@ -164,6 +166,17 @@ def wait_for_bundle(settings: Settings, tag: str, timeout_s: float = 180) -> flo
                 answer = str(error)
             time.sleep(0.05)
     raise BundleNotServedError(f"{tag}: {answer}")
+
+
+def troubles(settings: Settings) -> dict[str, float]:
+    """What the endpoint counted of degraded lists and failed calls until now, by series, without zeros."""
+    text = httpx.get(f"{settings.endpoint_url}/metrics", timeout=10, trust_env=False).raise_for_status().text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return {
+        f"{sample.name}{sample.labels}": sample.value
+        for sample in samples
+        if sample.name in _TROUBLES and sample.value
+    }
 
 
 @contextmanager
