@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from serving.budget import Budget
 from serving.metrics import Metrics
 from serving.tracing import span
 
@@ -61,7 +62,7 @@ class Breaker:
         caught: tuple[type[BaseException], ...] = (OSError, TimeoutError, *failures)
         try:
             with span(self.name):
-                async with asyncio.timeout(self.budget_s):
+                async with Budget(self.budget_s):
                     result = await work
         except caught as error:
             self.failed(error)

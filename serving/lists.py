@@ -3,7 +3,6 @@
 Nothing that is down or slow costs a list more than its budget; what it was made without is said in the answer.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from serving.answers import items_of, lineage_of, list_answer
+from serving.budget import Budget
 from serving.bundle import TRENDING
 from serving.cached_list import CachedList
 from serving.decisions.decision import Decision
@@ -150,7 +150,7 @@ async def _gathered(state: "State", serving: Serving, plan: Plan) -> Gathered:
             found = pipeline.gather(plan)
         else:
             try:
-                async with asyncio.timeout(SCORING_BUDGET_S):
+                async with Budget(SCORING_BUDGET_S):
                     found = await state.scorer.gather(pipeline, plan)
             except TimeoutError:
                 log.warning("%s: trending answers, %d requests wait", SLOW, state.scorer.waiting)
@@ -166,7 +166,7 @@ async def _goes_on(
     """The page with what lies behind the list's head; in trending order if the model's takes too long."""
     pipeline, at = serving.pipeline, page.offset + len(page.rows)
     try:
-        async with asyncio.timeout(SCORING_BUDGET_S):
+        async with Budget(SCORING_BUDGET_S):
             rest = await state.arithmetic(
                 lambda: pipeline.beyond(plan, gathered, missing, at), len(serving.bundle.catalogue)
             )

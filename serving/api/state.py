@@ -1,10 +1,10 @@
 """What the routes answer from. Every part may be absent: an answer then goes on without it and says so."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from serving.budget import Budget
 from serving.live import LiveBundle, Serving
 from serving.metrics import Metrics
 
@@ -65,6 +65,6 @@ class State:
         `TimeoutError` if that thread has no time for it."""
         if self.scorer is None or videos <= INLINE_UP_TO:
             return work()
-        async with asyncio.timeout(THREAD_BUDGET_S):
+        async with Budget(THREAD_BUDGET_S):
             result: T = await self.scorer.run(work)
         return result
