@@ -49,7 +49,8 @@ def build_bundle(
 ) -> BuiltBundle:
     """Build from the aliases as they are now and publish. The champion is served under its own kind; the best of
     the other kinds travel along for the /inference routes and for falling back."""
-    from serving import bento, bundle, registry
+    from serving import bento, bundle
+    from serving.registry.registry import registry
 
     # Before the gate has found a champion, what is watched most of late is better than no feed.
     champion = registry.by_alias(settings, "champion") or registry.by_alias(settings, "popularity")

@@ -19,8 +19,8 @@ models = typer.Typer(
 @models.command()
 def status() -> None:
     """The newest version of each kind, who is champion and who challenger, and what was decided last."""
-    from serving import registry
-    from serving.registry_promotion import AT_TAG, BY_TAG, WHY_TAG
+    from serving.registry.promotion import AT_TAG, BY_TAG, WHY_TAG
+    from serving.registry.registry import registry
 
     settings = settings_or_exit()
     try:
@@ -45,8 +45,8 @@ def rollback(
     ] = 7.0,
 ) -> None:
     """Move `champion` back to the version it replaced; again goes back one more. The endpoint follows by itself."""
-    from serving.registry import RegistryError
-    from serving.registry_promotion import rollback as step_back
+    from serving.registry.promotion import rollback as step_back
+    from serving.registry.registry import RegistryError
 
     settings = settings_or_exit()
     try:

@@ -22,8 +22,8 @@ from stack.settings import Settings
 
 if TYPE_CHECKING:
     from ml.gate import Decision
-    from serving.registry import RegisteredVersion
-    from serving.registry_promotion import Promotion
+    from serving.registry.promotion import Promotion
+    from serving.registry.registry import RegisteredVersion
 
 DECISION_FILE = "decision.json"
 
@@ -67,12 +67,12 @@ def decide_and_promote(
     `reason`: why it need not win (`ml.gate_checks.REASONS`). A person may have seen the judgement: a kind that is not
     the best on validation rows is taken for the best of all kinds on the test rows, and must win by more. A re-run of
     the same Dagster run gives the decision that was taken. Raises `ml.errors.ModelError` for a kind or a reason there
-    is not and for files and versions of different trainings, `serving.registry.RegistryError`.
+    is not and for files and versions of different trainings, `serving.registry.registry.RegistryError`.
     """
     from ml.errors import ConfigurationError, UnknownKindError
     from ml.gate_challenger import challenger_of, validation_scores
     from ml.gate_checks import REASONS
-    from serving import registry_promotion as promotion
+    from serving.registry.registry import promotion
 
     made = _taken(settings, run.dagster_run_id)
     if made is None:
@@ -117,8 +117,7 @@ def decide_and_promote(
 def _carry_out(settings: Settings, run: Run, made: PromotionDecision) -> PromotionDecision:
     """Do what was decided, again if need be: aliases, tags, descriptions, evidence."""
     from ml.gate import Decision
-    from serving import registry
-    from serving import registry_promotion as promotion
+    from serving.registry.registry import promotion, registry
 
     registry.set_alias(settings, registry.CHALLENGER, made.challenger_version)
     decisions = [Decision.from_dict(decision) for decision in made.decisions]
@@ -168,7 +167,7 @@ def _decide(
 ) -> "list[Decision]":
     from ml.gate import stays
     from ml.gate_run import gate
-    from serving import registry_promotion as promotion
+    from serving.registry.registry import promotion
 
     facts = {
         "challenger": f"{best}, version {run.versions[best]}",
@@ -208,7 +207,7 @@ def _decide(
 def _write_down(settings: Settings, run: Run, decision: "Decision", against: int | None) -> None:
     """On the challenger's version: the verdict as tags, the evidence as its description, all of it as files."""
     from ml.gate_report import brief, describe
-    from serving import registry_promotion as promotion
+    from serving.registry.registry import promotion
 
     tags = {
         "gate": "promoted" if decision.promote else "not promoted",

@@ -12,8 +12,8 @@ from orchestration.records import Judgement, TrainedModel, TrainingSet
 from stack.settings import Settings
 
 if TYPE_CHECKING:
-    from serving.registry import RegisteredVersion
-    from serving.registry_lineage import Lineage
+    from serving.registry.lineage import Lineage
+    from serving.registry.registry import RegisteredVersion
 
 EXPERIMENT = "recommender"
 DBT_MODEL = "training_interactions"
@@ -30,7 +30,8 @@ def register_all(
     """One version a kind, each reachable by an alias of its kind's name. What they have in common (judgement,
     environment) is kept once, in the MLflow run above theirs. A re-run of the same Dagster run finds the versions it
     made before instead of making them again."""
-    from serving import registry, registry_training
+    from serving.registry.registry import registry
+    from serving.registry.registry import training as registry_training
 
     training = {"version": training_set.dvc_hash, **training_set.meta}
     newest_run = trained[-1].dagster_run_id
@@ -73,7 +74,7 @@ def lineages(
     from ml.gate_recipe import Recipe
     from ml.gate_schema import column_names, columns_hash
     from serving.code_version import code_version
-    from serving.registry_lineage import Lineage
+    from serving.registry.lineage import Lineage
 
     columns, code = columns_hash(training_set_dir), code_version()
     names = json.dumps(column_names(training_set_dir))

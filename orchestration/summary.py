@@ -15,7 +15,7 @@ from ingestion.catalogue_load import OF_SOURCES
 from ingestion.errors import IngestionError
 from ingestion.postgres_schema import locked
 from orchestration.records import KINDS
-from serving.registry import RegistryError
+from serving.registry.registry import RegistryError
 from serving.security.api_keys import ApiKeysFileError
 from serving.security.own_key import KeyNotTakenError, own_key
 from stack.clients import clickhouse_client, postgres_engine
@@ -92,7 +92,7 @@ def _rows(settings: Settings) -> Table:
 
 
 def _models(settings: Settings) -> Table:
-    from serving import registry
+    from serving.registry.registry import registry
 
     table = Table("model", "version", *METRICS, "", title="Models", title_justify="left")
     champion = registry.by_alias(settings, "champion")

@@ -16,7 +16,7 @@ from serving.domain_events import (
     training_completed,
     training_started,
 )
-from serving.training_runs import TRAINING_JOBS, TRIGGER_TAG, TYPE_TAG
+from serving.trainings.runs import TRAINING_JOBS, TRIGGER_TAG, TYPE_TAG
 
 if TYPE_CHECKING:
     from dagster._core.storage.dagster_run import RunRecord

@@ -146,7 +146,7 @@ class MlflowTrials:
         """The MLflow run of each kind's study, of those that could be opened."""
 
     def opened(self, about: "About", trials: "Sequence[TrialRecord]") -> None:
-        from serving.mlflow_access import RegistryError
+        from serving.registry.access import RegistryError
 
         said = {"present": about.present, "fixed": about.fixed}
         try:
@@ -163,7 +163,7 @@ class MlflowTrials:
             self._missed(about.kind, error)
 
     def trial(self, about: "About", trial: "TrialRecord") -> None:
-        from serving.mlflow_access import RegistryError
+        from serving.registry.access import RegistryError
 
         if run_id := self.runs.get(about.kind):
             try:
@@ -172,7 +172,7 @@ class MlflowTrials:
                 self._missed(about.kind, error)
 
     def closed(self, about: "About", outcome: "Outcome | None") -> None:
-        from serving.mlflow_access import RegistryError
+        from serving.registry.access import RegistryError
 
         if outcome is not None and about.kind not in self.runs:
             self.opened(about, outcome.trials)  # it may answer again
@@ -190,7 +190,7 @@ class MlflowTrials:
 
     def annotate(self, tuning: "Tuning", version: "DataVersion", folder: Path) -> None:
         """The version of the parameters on every study's run, the files on those that changed them."""
-        from serving.mlflow_access import RegistryError
+        from serving.registry.access import RegistryError
 
         for kind, run_id in list(self.runs.items()):
             files = sorted(folder.iterdir()) if kind in tuning.replaced else []
@@ -202,8 +202,8 @@ class MlflowTrials:
 
     def url(self, run_id: str) -> str | None:
         """The run's page; None while MLflow does not answer."""
-        from serving import registry
-        from serving.mlflow_access import RegistryError
+        from serving.registry.access import RegistryError
+        from serving.registry.registry import registry
 
         try:
             return registry.run_url(self._settings, run_id)

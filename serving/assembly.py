@@ -4,22 +4,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from serving import tracing
 from serving.api.state import State
-from serving.context import ContextStore
+from serving.context.store import ContextStore
 from serving.decisions.log import DecisionLog
 from serving.domain_events import DomainEvents, recommendations_refreshed
 from serving.events.intake import EventIntake
 from serving.experiments.running import Experiments
-from serving.feed_cache import FeedCache
+from serving.lists.feed_cache import FeedCache
 from serving.live import LiveBundle
 from serving.peertube.videos import Videos
 from serving.pipeline.scorer import Scorer
-from serving.registry_reader import RegistryReader
-from serving.runtime_metrics import RuntimeMetrics
+from serving.registry.reader import RegistryReader
 from serving.security.gate import Security
-from serving.training_runs import TrainingRuns
-from serving.training_watch import TrainingWatch
+from serving.telemetry import tracing
+from serving.telemetry.runtime import RuntimeMetrics
+from serving.trainings.runs import TrainingRuns
+from serving.trainings.watch import TrainingWatch
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from serving.budget import Budget
-from serving.metrics import Metrics
-from serving.tracing import span
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.tracing import span
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.logs import note_answer, request_scope
-from serving.metrics import Metrics
+from serving.telemetry.logs import note_answer, request_scope
+from serving.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

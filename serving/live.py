@@ -17,10 +17,10 @@ from serving.bundle import Bundle, BundleRecord
 from serving.code_version import code_version
 from serving.compatibility import difference
 from serving.errors import BundleError
-from serving.metrics import Metrics
 from serving.opt_out import OptOut
 from serving.pipeline.feed import FeedPipeline
 from serving.ranking import Ranker
+from serving.telemetry.metrics import Metrics
 from serving.trial import RecordedRequests, smoke_test
 from stack.erased_users import opt_out_file
 from stack.settings import PROJECT_ROOT, Settings

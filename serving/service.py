@@ -13,13 +13,13 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from opentelemetry.util.http import ExcludeList
 from prometheus_client import disable_created_metrics
 
-from serving import logs
 from serving.api.app import create_app
 from serving.api.state import State
 from serving.assembly import Parts, assemble
 from serving.gateway import Gateway
 from serving.long_requests import allow_long_requests
-from serving.tracing import Traced
+from serving.telemetry import logs
+from serving.telemetry.tracing import Traced
 from stack.settings import get_settings, telemetry_off
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serving.context.session import NOTHING, SessionContext
 from serving.errors import SmokeTestError
 from serving.pipeline.config import PipelineConfig
 from serving.pipeline.feed import FeedPipeline
 from serving.pipeline.page import Page
 from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.session import session_of
-from serving.session import NOTHING, SessionContext
 
 SMOKE_USERS = 5
 KEPT_REQUESTS = 100

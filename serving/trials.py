@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.tuning_study import COMPLETE, FAILED, TrialRecord
-from serving import training_run
-from serving.mlflow_access import client_of
-from serving.training_run import PARAM_LIMIT, TAG_LIMIT, cut
+from serving.registry.access import client_of
+from serving.trainings import run as training_run
+from serving.trainings.run import PARAM_LIMIT, TAG_LIMIT, cut
 from stack.settings import Settings
 
 if TYPE_CHECKING:

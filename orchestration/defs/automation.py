@@ -105,8 +105,8 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
 )
 def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     from orchestration.promotion import observation
-    from serving import registry, registry_promotion
-    from serving.registry import DAGSTER_RUN_TAG
+    from serving.registry.registry import DAGSTER_RUN_TAG, registry
+    from serving.registry.registry import promotion as registry_promotion
 
     settings = stores.settings
     try:

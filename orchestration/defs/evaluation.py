@@ -76,7 +76,7 @@ def model_evaluation(
     group_name="training",
     kinds={"mlflow"},
     owners=["team:ml"],
-    code_version=code_version("serving/registry.py", "orchestration/registration.py"),
+    code_version=code_version("serving/registry/registry.py", "orchestration/registration.py"),
     pool=MODELS,
     retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL),
 )
@@ -95,7 +95,7 @@ def registered_models(
 ) -> dg.Output[RegisteredModels]:
     """Versions of the registered model `recommender`, one a kind, each under an alias of its kind's name, with all they
     come from. Which of them serves is for `promotion_decision` to say."""
-    from serving import registry
+    from serving.registry.registry import registry
 
     settings = stores.settings
     trained = [svd_model, als_model, item_item_model, content_model]

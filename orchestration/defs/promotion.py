@@ -31,7 +31,7 @@ class PromotionConfig(dg.Config):
     group_name="training",
     kinds={"mlflow"},
     owners=["team:ml"],
-    code_version=code_version("ml", "serving/registry_promotion.py", "orchestration/promotion.py"),
+    code_version=code_version("ml", "serving/registry/promotion.py", "orchestration/promotion.py"),
     pool=MODELS,
     retry_policy=dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL),
 )
@@ -48,7 +48,7 @@ def promotion_decision(
     figures, on the version in MLflow too.
 
     A champion that somebody moved by hand during the training stays."""
-    from serving import registry
+    from serving.registry.registry import registry
 
     settings = stores.settings
     run = Run(

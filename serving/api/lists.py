@@ -9,10 +9,10 @@ from serving.api.common import not_ready, responses
 from serving.api.state import State
 from serving.errors import UnknownVideoError
 from serving.experiments.errors import UnknownExperimentError
-from serving.lists import Ask, list_for
+from serving.lists.lists import Ask, list_for
+from serving.lists.related import next_for, similar_for
 from serving.live import Serving
 from serving.problems import problem
-from serving.related import next_for, similar_for
 
 FEED = "/api/v1/recommendations/feed"
 

@@ -7,8 +7,8 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from serving.api.common import responses
 from serving.api.state import State
 from serving.problems import problem
-from serving.registry_answers import ModelAnswer, ModelsAnswer, ModelVersion, Version, described
-from serving.registry_reader import MODEL_NAME, Reading, RegistryDownError, RegistryReader
+from serving.registry.answers import ModelAnswer, ModelsAnswer, ModelVersion, Version, described
+from serving.registry.reader import MODEL_NAME, Reading, RegistryDownError, RegistryReader
 from serving.schemas import Limit, Offset
 
 RETRY_AFTER_S = {"Retry-After": "5"}

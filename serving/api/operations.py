@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from serving import schemas
 from serving.api.common import not_ready, responses
 from serving.api.state import State
-from serving.metrics import CONTENT_TYPE
+from serving.telemetry.metrics import CONTENT_TYPE
 
 STATIC = Path(__file__).parents[1] / "static"
 # BentoML carries Swagger UI; its own page would load it from a CDN.

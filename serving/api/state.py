@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from serving.budget import Budget
 from serving.live import LiveBundle, Serving
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -15,16 +15,16 @@ INLINE_UP_TO = 20_000
 THREAD_BUDGET_S = 0.3
 
 if TYPE_CHECKING:
-    from serving.context import ContextStore
+    from serving.context.store import ContextStore
     from serving.decisions.log import DecisionLog
     from serving.events.intake import EventIntake
     from serving.experiments.running import Experiments
-    from serving.feed_cache import FeedCache
+    from serving.lists.feed_cache import FeedCache
     from serving.peertube.videos import Videos
     from serving.pipeline.scorer import Scorer
-    from serving.registry_reader import RegistryReader
+    from serving.registry.reader import RegistryReader
     from serving.security.gate import Security
-    from serving.training_runs import TrainingRuns
+    from serving.trainings.runs import TrainingRuns
     from stack.settings import Settings
 
 

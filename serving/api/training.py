@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from serving.api.common import responses
 from serving.api.state import State
-from serving.dagster_api import DagsterDownError, DagsterRefusedError
 from serving.problems import problem
-from serving.training_runs import (
+from serving.trainings.dagster_api import DagsterDownError, DagsterRefusedError
+from serving.trainings.runs import (
     KeyOfAnotherTrainingError,
     Training,
     TrainingRequest,

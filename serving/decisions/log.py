@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 from serving.decisions.decision import Decision
 from serving.decisions.row import UnrecordableDecisionError, line_of
 from serving.decisions.shipping import DecisionShipper
-from serving.spool import Spool
+from serving.spool.spool import Spool
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)

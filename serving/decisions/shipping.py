@@ -6,8 +6,8 @@ import httpx
 import orjson
 
 from serving.decisions.row import COLUMNS, TABLE
-from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
-from serving.tracing import pass_on
+from serving.spool.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
+from serving.telemetry.tracing import pass_on
 from stack.clients import clickhouse_parts
 from stack.settings import Settings
 

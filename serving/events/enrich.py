@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import orjson
 
+from serving.context.change import Act
 from serving.events.schemas import TrackRequest
 from serving.live import Serving
-from serving.session_change import Act
 
 SESSION_MS = 30 * 60 * 1000
 AHEAD = "impression_timestamp is in the future: taken as now"

@@ -12,7 +12,7 @@ from serving.events.enrich import TrackedEvent, enriched
 from serving.events.metrics import EventMetrics
 from serving.events.schemas import TrackRequest
 from serving.events.shipping import EventShipper
-from serving.spool import Spool, SpoolBrokenError, SpoolError
+from serving.spool.spool import Spool, SpoolBrokenError, SpoolError
 from stack.erased_users import OptOutFileError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from ingestion.clickhouse_http import ClickHouseHttp, RowsRefusedError
 from ingestion.errors import StoreUnreachableError
 from ingestion.event_stream import store_segment
 from ingestion.postgres_schema import locked
-from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
-from serving.tracing import pass_on
+from serving.spool.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
+from serving.telemetry.tracing import pass_on
 from stack.erased_users import opt_out_file, read_opt_out
 from stack.settings import Settings
 

@@ -10,13 +10,13 @@ from uuid import UUID
 import httpx
 
 from serving.breaker import Breaker, DependencyError
-from serving.metrics import Metrics
 from serving.peertube.copies import Copy, copy_of
 from serving.peertube.errors import CopyGoneError, PeerTubeRefusedError, PeerTubeUnavailableError
 from serving.peertube.login import Login
 from serving.peertube.multipart_body import MultipartBody
 from serving.peertube.retries import ATTEMPTS, TryAgainError, retried, retry_after
-from serving.tracing import span
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.tracing import span
 
 READ_BUDGET_S = 2.0
 """Of a question with its retries: a viewer waits for it."""

@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from serving.breaker import Breaker, DependencyError
-from serving.metrics import Metrics
 from serving.peertube.errors import CatalogueUnavailableError, KeyReusedError, UploadUnderWayError
-from serving.tracing import span
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.tracing import span
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -10,7 +10,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from fastapi import Request
 
-from serving.metrics import Metrics
 from serving.peertube.client import PeerTube, ToUpload
 from serving.peertube.copies import Copy
 from serving.peertube.errors import (
@@ -26,6 +25,7 @@ from serving.peertube.incoming import Incoming, received, sweep
 from serving.peertube.register import UPLOADS_AT_ONCE, Claim, Register, VideoRow
 from serving.peertube.stream_cache import StreamCache
 from serving.peertube.video_metrics import VideoMetrics
+from serving.telemetry.metrics import Metrics
 from stack.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.catalogue import NO_CATEGORY, NO_CREATOR, Catalogue
-from serving.session import NOTHING, SessionContext
+from serving.context.session import NOTHING, SessionContext
 
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]

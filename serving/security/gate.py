@@ -6,7 +6,6 @@ from ipaddress import IPv6Address, ip_address
 
 from fastapi import Request
 
-from serving.metrics import Metrics
 from serving.security.api_keys import keys_file
 from serving.security.key_ring import KeyRing
 from serving.security.metrics import SecurityMetrics
@@ -17,6 +16,7 @@ from serving.security.refusal import Refused
 from serving.security.request_head import Head
 from serving.security.shared_counts import SharedCounts
 from serving.security.tokens import TokenError, tokens_of
+from serving.telemetry.metrics import Metrics
 from stack.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)

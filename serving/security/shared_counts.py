@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from serving.breaker import Breaker, DependencyError
-from serving.metrics import Metrics
 from serving.security.rate_limit import SLOT_S, SLOTS, RateLimiter
+from serving.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

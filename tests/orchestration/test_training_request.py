@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from serving.training_runs import JOB, TRAINING_JOBS, ModelType, TrainingRequest
+from serving.trainings.runs import JOB, TRAINING_JOBS, ModelType, TrainingRequest
 from stack.settings import PROJECT_ROOT, Settings, child_environment
 
 PROBE = """

@@ -4,10 +4,10 @@ import asyncio
 import json
 
 from serving.api.state import State
-from serving.lists import Ask, list_for
+from serving.context.session import NOTHING
+from serving.lists.lists import Ask, list_for
 from serving.live import LiveBundle, Serving
 from serving.pipeline.feed import FeedPipeline
-from serving.session import NOTHING
 from stack.settings import Settings
 
 

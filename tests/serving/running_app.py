@@ -12,7 +12,7 @@ from serving.api.app import create_app
 from serving.api.state import State
 from serving.assembly import Parts, assemble
 from serving.gateway import Gateway
-from serving.tracing import Traced
+from serving.telemetry.tracing import Traced
 from stack.settings import Settings
 
 from .conftest import free_port, wait_for

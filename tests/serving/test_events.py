@@ -22,15 +22,15 @@ from ingestion.event_checks import fault
 from serving import bento
 from serving.api.app import create_app
 from serving.api.state import State
+from serving.context.change import Act
 from serving.events.enrich import session_of
 from serving.events.intake import EventIntake
 from serving.events.schemas import BatchAnswer, TrackAnswer
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from serving.security.gate import Security
-from serving.session_change import Act
-from serving.spool import SpoolFullError
-from serving.spool_segments import OpenSegment
+from serving.spool.segments import OpenSegment
+from serving.spool.spool import SpoolFullError
 from stack.settings import Settings
 
 from .conftest import free_port, wait_for

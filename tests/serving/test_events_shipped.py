@@ -24,7 +24,7 @@ from serving.events import shipping
 from serving.events.intake import EventIntake
 from serving.events.schemas import TrackRequest
 from serving.events.shipping import TURN, EventShipper
-from serving.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
+from serving.spool.spool import SegmentDeclinedError, SegmentRefusedError, ShipReport
 from stack.clients import clickhouse_client
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
 from stack.health import HttpProbe

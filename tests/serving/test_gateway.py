@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from serving.gateway import Gateway
-from serving.logs import _request
-from serving.metrics import Metrics
+from serving.telemetry.logs import _request
+from serving.telemetry.metrics import Metrics
 
 Message = dict[str, Any]
 

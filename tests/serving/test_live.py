@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from serving import bento
+from serving.context.session import NOTHING
 from serving.errors import BundleMissingError, CorruptBundleError, SmokeTestError
 from serving.live import LiveBundle
-from serving.metrics import Metrics
 from serving.pipeline.feed import FeedPipeline
-from serving.session import NOTHING
+from serving.telemetry.metrics import Metrics
 from serving.trial import Recorded
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
 

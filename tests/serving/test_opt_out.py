@@ -6,13 +6,13 @@ from fastapi.testclient import TestClient
 from serving import bento
 from serving.api.app import create_app
 from serving.api.state import State
+from serving.context.session import SessionContext
 from serving.decisions.shipping import DecisionShipper
 from serving.events.intake import EventIntake
 from serving.events.schemas import TrackRequest
 from serving.gateway import Gateway
 from serving.live import LiveBundle
 from serving.opt_out import OptOut
-from serving.session import SessionContext
 from stack.erased_users import (
     ErasedUsers,
     OptOutFileError,

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from serving import bento, schemas
 from serving.api.app import create_app
 from serving.api.state import State
+from serving.context.session import NOTHING, SessionContext
 from serving.gateway import Gateway
 from serving.live import LiveBundle
-from serving.session import NOTHING, SessionContext
 
 FEED = "/api/v1/recommendations/feed"
 SIMILAR = "/api/v1/recommendations/similar"

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from serving.context.session import NOTHING, SessionContext
 from serving.errors import SmokeTestError
 from serving.pipeline.planning import EVERYTHING_WAS_MET
-from serving.session import NOTHING, SessionContext
 from serving.trial import KEPT_REQUESTS, Recorded, RecordedRequests, smoke_test
 
 from .pipeline.made import bundle_of, catalogue_of, model_of, names, pipeline_of, world

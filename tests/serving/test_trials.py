@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from ml.tuning_study import TrialRecord
-from serving.mlflow_access import RegistryUnavailableError
+from serving.registry.access import RegistryUnavailableError
 from serving.trials import StudyLog
 from stack.settings import Settings
 from tests.serving.conftest import free_port

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.logs import JsonFormatter, request_scope
-from serving.redaction import Redaction
+from serving.telemetry.logs import JsonFormatter, request_scope
+from serving.telemetry.redaction import Redaction
 from stack.log_lines import readable
 
 

@@ -19,7 +19,7 @@ from ingestion.clickhouse_schema import create_tables
 from serving.decisions.log import DecisionLog
 from serving.decisions.row import COLUMNS, UnrecordableDecisionError, line_of
 from serving.decisions.shipping import DecisionShipper, StoreFailedError
-from serving.spool import SegmentRefusedError, ShipReport
+from serving.spool.spool import SegmentRefusedError, ShipReport
 from stack.clients import clickhouse_client
 from stack.settings import Settings
 from tests.conftest import free_ports

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from serving.metrics import Metrics
 from serving.peertube.client import PeerTube, ToUpload
 from serving.peertube.errors import PeerTubeUnavailableError
+from serving.telemetry.metrics import Metrics
 from tests.serving.peertube.double import PeerTubeDouble
 
 NOW = datetime.now(UTC)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from serving.metrics import Metrics
 from serving.peertube.errors import CatalogueUnavailableError, KeyReusedError, UploadUnderWayError
 from serving.peertube.register import Register
+from serving.telemetry.metrics import Metrics
 from stack.settings import Settings
 from tests.serving.conftest import free_port
 

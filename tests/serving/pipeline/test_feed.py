@@ -9,12 +9,12 @@ from scipy import sparse
 from ml.blend import BlendModel, Mixture
 from ml.factors import FactorModel
 from ml.neighbours import NeighbourModel
+from serving.context.session import SessionContext
 from serving.pipeline import retrieval
 from serving.pipeline.config import PipelineConfig
 from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.session import Session, session_of
 from serving.ranking import Ranker
-from serving.session import SessionContext
 
 from .made import PLAIN, bundle_of, catalogue_of, model_of, pipeline_of, popularity_of
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from ml.fold_in import MeanFoldIn
 from ml.next_video import SessionVector
+from serving.context.session import NOTHING, SessionContext
 from serving.pipeline.config import PipelineConfig
 from serving.pipeline.retrieval import query_of
 from serving.pipeline.session import EMPTY, Session, intent_boost, repeat_penalty, session_of
 from serving.pipeline.space import Space
-from serving.session import NOTHING, SessionContext
 
 from .made import bundle_of, catalogue_of, model_of, names, pipeline_of, world
 

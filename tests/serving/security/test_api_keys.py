@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serving.redaction import Redaction
 from serving.security.api_keys import (
     ApiKeysFileError,
     KeyNameError,
@@ -25,6 +24,7 @@ from serving.security.api_keys import (
 )
 from serving.security.key_ring import KeyRing
 from serving.security.principal import Kind, Role
+from serving.telemetry.redaction import Redaction
 
 
 @pytest.fixture

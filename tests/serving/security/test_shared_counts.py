@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from redis import Redis
 
-from serving.metrics import Metrics
 from serving.security.gate import Security
 from serving.security.rate_limit import RateLimiter
 from serving.security.shared_counts import MOST_AT_ONCE, SharedCounts
+from serving.telemetry.metrics import Metrics
 from stack.settings import Settings
 from tests.conftest import free_ports
 

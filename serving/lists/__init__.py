@@ -1,0 +1,1 @@
+"""A list of videos for one request: made, kept, answered."""

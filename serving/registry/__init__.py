@@ -1,0 +1,1 @@
+"""Models and their versions in MLflow: registered, described, promoted, read without mlflow."""

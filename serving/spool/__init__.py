@@ -1,0 +1,1 @@
+"""Lines on disk that reach ClickHouse, whatever happens in between: events and decisions."""

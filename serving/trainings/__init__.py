@@ -1,0 +1,1 @@
+"""Trainings that clients start: runs of Dagster, asked for through its API and followed."""
