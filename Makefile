@@ -88,7 +88,7 @@ bench-data: $(INSTALLED) ## sessions, features and training set of a 100M-event 
 bench-models: $(INSTALLED) ## models and gate against their targets and peers; DATA=path/to/KuaiRand-Pure, ONLY=svd|kuairand|throughput|gate
 	@$(RUN) -m ml.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
 
-bench-serving: $(INSTALLED) ## the endpoint under load against its targets and a bare peer; ONLY=feed|million|swap|chaos|soak, QUICK=1
+bench-serving: $(INSTALLED) ## the endpoint under load against its targets and a bare peer; ONLY=feed|million|swap|chaos|soak|quality, QUICK=1
 	@$(RUN) -m serving.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean: ## remove the environment and build output (not the state: see reset)

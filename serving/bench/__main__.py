@@ -29,6 +29,7 @@ class Part(StrEnum):
     SWAP = "swap"
     CHAOS = "chaos"
     SOAK = "soak"
+    QUALITY = "quality"
 
 
 def main(

@@ -122,11 +122,13 @@ def _requests(plan: Plan, count: int, seed: int) -> tuple[list[bytes], list[int]
 
 
 def _figures(blow: Blow) -> list[Figure]:
-    lists = blow.samples.where(blow.kinds != MODELS)
+    everything, lists = blow.samples, blow.samples.where(blow.kinds != MODELS)
     away = blow.down(blow.of(FEEDS))
     figures = [
-        Figure(f"{blow.name}: 5xx of feeds, events and similar", lists.server_errors, "", "==", 0),
-        Figure(f"{blow.name}: no answer", int((lists.status == 0).sum()), "", "==", 0),
+        Figure(
+            f"{blow.name}: 5xx of feeds, events, similar and models", everything.server_errors, "", "==", 0
+        ),
+        Figure(f"{blow.name}: no answer", int((everything.status == 0).sum()), "", "==", 0),
         Figure(f"{blow.name}: empty feeds", lists.flagged(EMPTY), "", "==", 0),
         Figure(f"{blow.name}: p99 of feeds while away", away.percentile_ms(99), "ms"),
     ]
@@ -134,7 +136,7 @@ def _figures(blow: Blow) -> list[Figure]:
         figures.append(
             Figure("redis: feeds marked degraded while away", 100 * blow.degraded_share, "%", ">=", 99)
         )
-    figures.append(Figure(f"{blow.name}: recovered after", blow.recovered_s, "s", "<", RECOVERY_S))
+    figures.append(Figure(f"{blow.name}: recovered after", round(blow.recovered_s, 2), "s", "<", RECOVERY_S))
     return figures
 
 

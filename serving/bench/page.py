@@ -15,6 +15,7 @@ _TITLES = {
     "swap": "Hot swaps under 100 requests a second",
     "chaos": "Each dependency killed under load",
     "soak": "A million requests",
+    "quality": "What the steps after the model cost and buy",
 }
 # Of what else runs on the machine, before a part begins.
 QUIET = 0.7

@@ -108,8 +108,7 @@ async def context_of(state: "State", user_id: str) -> SessionContext:
     if state.context is None:
         return SessionContext(missing=(SESSION_UNAVAILABLE,))
     started = time.perf_counter()
-    with span("session context"):
-        context: SessionContext = await state.context.of(user_id)
+    context: SessionContext = await state.context.of(user_id)
     state.metrics.observe_step("context", time.perf_counter() - started)
     return context
 
@@ -193,7 +192,9 @@ _BY_PARAMETERS: dict[tuple[str | None, str], PipelineConfig] = {}
 
 
 def _with_model(config: PipelineConfig, model: str | None) -> PipelineConfig:
-    return config if model is None else config.changed({"model": model})
+    """Who asks for what everybody watches gets that, in that order: nothing for variety, nothing to learn from."""
+    plain = {"diversity": 0.0, "exploration": 0.0} if model == TRENDING else {}
+    return config if model is None else config.changed({"model": model, **plain})
 
 
 def count(state: "State", page: Page, cached: bool) -> None:

@@ -105,14 +105,6 @@ class RateLimiter:
         ring.total += 1
         return Verdict(True, limit, limit - ring.total, 0)
 
-    def is_over(self, caller: str, limit: int) -> bool:
-        """Whether the next `take` would refuse; counts nothing."""
-        ring = self._rings.get(caller)
-        if ring is None:
-            return False
-        ring.advance(int(self._clock() // SLOT_S))
-        return ring.total >= limit
-
     def tell_again(self, callers: Iterable[str]) -> None:
         """The other replicas did not hear of these."""
         self.touched.update(caller for caller in callers if caller in self._rings)

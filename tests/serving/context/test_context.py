@@ -18,7 +18,7 @@ from serving.context.session import MET, NOTHING, SessionContext
 from serving.context.store import MISSING, ContextStore
 from serving.telemetry.metrics import Metrics
 
-from .conftest import free_port, wait_for
+from ..conftest import free_port, wait_for
 
 MINUTE_15 = 15 * 60
 

@@ -15,7 +15,7 @@ from serving.lists.feed_cache import MAX_LISTS_OF_A_USER, FeedCache
 from serving.pipeline.page import Page
 from serving.telemetry.metrics import Metrics
 
-from .conftest import free_port
+from ..conftest import free_port
 
 PAGE = Page(
     [3, 1], [0.5, 0.25], "svd", "personal", 0, (), ["svd", "new"], [1.0, 0.02], [{"model": 0.5}, {}]

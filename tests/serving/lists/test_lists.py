@@ -5,6 +5,7 @@ import json
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.api.app import create_app
@@ -20,8 +21,8 @@ from serving.pipeline.planning import EVERYTHING_WAS_MET
 from serving.pipeline.scorer import Scorer
 from stack.erased_users import ErasedUsers, pseudonym, write_opt_out
 
-from .asking import Context, Log, answer, asked, state_of, videos
-from .pipeline.made import bundle_of, catalogue_of, model_of, names, pipeline_of, world
+from ..asking import Context, Log, answer, asked, state_of, videos
+from ..pipeline.made import bundle_of, catalogue_of, model_of, names, pipeline_of, world
 
 FEED = "/api/v1/recommendations/feed"
 
@@ -289,3 +290,13 @@ def test_unicode_ids_travel_whole(state):
     tiny = bundle_of(svd, champion="svd", catalogue=catalogue_of(sorted(ids)))
     body = answer(state, asked("Ж"), serving=Serving("reelgraph:u", pipeline_of(tiny), 0.0))
     assert (body["user_id"], sorted(videos(body))) == ("Ж", sorted(ids))
+
+
+def test_who_asks_for_trending_gets_it_in_its_order(state, pipeline):
+    """No place of it explores, and none is moved for variety."""
+    met = set(pipeline.bundle.watched.of("u0001").tolist())
+    order = np.argsort(-pipeline.ranker.trending, kind="stable").tolist()
+    left = [str(pipeline.bundle.catalogue.video_ids[row]) for row in order if row not in met]
+    body = answer(state, asked("u0001", 100, model="popularity", session=False))
+    assert videos(body) == left[:100]
+    assert set(state.decisions[0].propensities) == {1.0}

@@ -16,8 +16,8 @@ from serving.lists.feed_cache import FeedCache
 from serving.lists.lists import list_for
 from serving.live import Serving
 
-from .asking import answer, asked, state_of, videos
-from .pipeline.made import pipeline_of, world
+from ..asking import answer, asked, state_of, videos
+from ..pipeline.made import pipeline_of, world
 
 FEED = "/api/v1/recommendations/feed"
 

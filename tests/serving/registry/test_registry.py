@@ -15,7 +15,7 @@ from ml.saved import load
 from serving.registry.registry import registry
 from stack.settings import Settings
 
-from .conftest import free_port, tiny_model
+from ..conftest import free_port, tiny_model
 
 
 @pytest.fixture

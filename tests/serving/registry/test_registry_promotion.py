@@ -12,7 +12,7 @@ from serving.registry.registry import promotion, registry
 from serving.registry.training import log_training
 from stack.settings import Settings
 
-from .conftest import tiny_model
+from ..conftest import tiny_model
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -28,7 +28,7 @@ from serving.spool.spool import segments as spool_segments
 from serving.spool.spool import shipper as spool_shipper
 from stack.settings import PROJECT_ROOT
 
-from .conftest import wait_for
+from ..conftest import wait_for
 
 
 class Store:
