@@ -50,7 +50,7 @@ def build_bundle(
     """Build from the aliases as they are now and publish. The champion is served under its own kind; the best of
     the other kinds travel along for the /inference routes and for falling back."""
     from serving import bento, bundle
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     # Before the gate has found a champion, what is watched most of late is better than no feed.
     champion = registry.by_alias(settings, "champion") or registry.by_alias(settings, "popularity")

@@ -19,8 +19,8 @@ models = typer.Typer(
 @models.command()
 def status() -> None:
     """The newest version of each kind, who is champion and who challenger, and what was decided last."""
+    from serving.registry import registry
     from serving.registry.promotion import AT_TAG, BY_TAG, WHY_TAG
-    from serving.registry.registry import registry
 
     settings = settings_or_exit()
     try:

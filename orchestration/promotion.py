@@ -72,7 +72,7 @@ def decide_and_promote(
     from ml.errors import ConfigurationError, UnknownKindError
     from ml.gate_challenger import challenger_of, validation_scores
     from ml.gate_checks import REASONS
-    from serving.registry.registry import promotion
+    from serving.registry import promotion
 
     made = _taken(settings, run.dagster_run_id)
     if made is None:
@@ -117,7 +117,7 @@ def decide_and_promote(
 def _carry_out(settings: Settings, run: Run, made: PromotionDecision) -> PromotionDecision:
     """Do what was decided, again if need be: aliases, tags, descriptions, evidence."""
     from ml.gate import Decision
-    from serving.registry.registry import promotion, registry
+    from serving.registry import promotion, registry
 
     registry.set_alias(settings, registry.CHALLENGER, made.challenger_version)
     decisions = [Decision.from_dict(decision) for decision in made.decisions]
@@ -167,7 +167,7 @@ def _decide(
 ) -> "list[Decision]":
     from ml.gate import stays
     from ml.gate_run import gate
-    from serving.registry.registry import promotion
+    from serving.registry import promotion
 
     facts = {
         "challenger": f"{best}, version {run.versions[best]}",
@@ -207,7 +207,7 @@ def _decide(
 def _write_down(settings: Settings, run: Run, decision: "Decision", against: int | None) -> None:
     """On the challenger's version: the verdict as tags, the evidence as its description, all of it as files."""
     from ml.gate_report import brief, describe
-    from serving.registry.registry import promotion
+    from serving.registry import promotion
 
     tags = {
         "gate": "promoted" if decision.promote else "not promoted",

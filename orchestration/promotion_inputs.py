@@ -44,7 +44,7 @@ def champion_of(settings: Settings, version: "RegisteredVersion") -> "Champion":
     from ml.errors import ConfigurationError
     from ml.gate_recipe import Recipe
     from ml.gate_run import Champion
-    from serving.registry.registry import lineage, promotion, registry
+    from serving.registry import lineage, promotion, registry
 
     tags = version.tags
     try:
@@ -82,7 +82,7 @@ def check_one_training(settings: Settings, run: Run) -> None:
     decision would be on one model and move the alias to another. What a version does not say is not checked."""
     from ml.errors import ModelFilesError
     from ml.gate_recipe import Recipe
-    from serving.registry.registry import lineage, registry
+    from serving.registry import lineage, registry
 
     if run.judgement.training_set_hash != run.training_set.dvc_hash:
         raise ModelFilesError(
@@ -112,7 +112,7 @@ def check_one_training(settings: Settings, run: Run) -> None:
 
 def moved_during(champion: "RegisteredVersion", started: datetime) -> bool:
     """Whether a person made this version champion after `started`."""
-    from serving.registry.registry import promotion
+    from serving.registry import promotion
 
     at = champion.tags.get(promotion.AT_TAG)
     by_person = champion.tags.get(promotion.BY_TAG) in (promotion.HAND, promotion.ROLLBACK)
@@ -124,7 +124,7 @@ def champion_tags(
 ) -> dict[str, str]:
     """How many challengers the champion has withstood; a renewed one takes over its recipe's tests and a person's
     hold. Another recipe starts anew."""
-    from serving.registry.registry import promotion
+    from serving.registry import promotion
 
     last, tags = decisions[-1], {}
     if champion is None or (last.promote and last.case != "newer data"):

@@ -30,8 +30,8 @@ def register_all(
     """One version a kind, each reachable by an alias of its kind's name. What they have in common (judgement,
     environment) is kept once, in the MLflow run above theirs. A re-run of the same Dagster run finds the versions it
     made before instead of making them again."""
-    from serving.registry.registry import registry
-    from serving.registry.registry import training as registry_training
+    from serving.registry import registry
+    from serving.registry import training as registry_training
 
     training = {"version": training_set.dvc_hash, **training_set.meta}
     newest_run = trained[-1].dagster_run_id

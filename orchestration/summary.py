@@ -92,7 +92,7 @@ def _rows(settings: Settings) -> Table:
 
 
 def _models(settings: Settings) -> Table:
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     table = Table("model", "version", *METRICS, "", title="Models", title_justify="left")
     champion = registry.by_alias(settings, "champion")

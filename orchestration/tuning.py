@@ -202,8 +202,8 @@ class MlflowTrials:
 
     def url(self, run_id: str) -> str | None:
         """The run's page; None while MLflow does not answer."""
+        from serving.registry import registry
         from serving.registry.access import RegistryError
-        from serving.registry.registry import registry
 
         try:
             return registry.run_url(self._settings, run_id)

@@ -30,7 +30,7 @@ TITLES = {
     500: "Internal error",
     502: "Bad answer from another server",
     503: "Not ready",
-    504: "Another server was too slow",
+    504: "Too slow",
 }
 
 

@@ -17,9 +17,9 @@ from serving.api.app import create_app
 from serving.api.state import State
 from serving.assembly import Parts, assemble
 from serving.gateway import Gateway
-from serving.long_requests import allow_long_requests
 from serving.telemetry import logs
 from serving.telemetry.tracing import Traced
+from serving.time_limit import limit_requests
 from stack.settings import get_settings, telemetry_off
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -35,7 +35,7 @@ prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 # A second series beside every counter and bucket, which nobody reads.
 disable_created_metrics()
-allow_long_requests()
+limit_requests()
 
 state = State()
 app = Traced(Gateway(create_app(state), state.metrics))
@@ -47,7 +47,7 @@ BentoMLContainer.tracing_excluded_urls.set(ExcludeList([".*"]))
 @bentoml.service(
     name="RecommenderService",
     workers=1,
-    # BentoML keeps every request alive for the time-out, even an answered one: a long one piles up garbage.
+    # See `serving.time_limit`.
     traffic={"timeout": 3},
     # Its metrics label by path, which holds ids; ours are at /metrics. An access log costs more than a feed.
     metrics={"enabled": False},

@@ -114,7 +114,7 @@ def wait(client: DagsterClient, run_id: str) -> str:
 
 def promote(settings: Settings, kind: str) -> dict[str, Any]:
     """Move `champion` to the newest version of a kind under a feed request every 20 ms."""
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     version = registry.by_alias(settings, kind)
     if version is None:

@@ -105,8 +105,9 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
 )
 def promotion_sensor(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
     from orchestration.promotion import observation
-    from serving.registry.registry import DAGSTER_RUN_TAG, registry
-    from serving.registry.registry import promotion as registry_promotion
+    from serving.registry import promotion as registry_promotion
+    from serving.registry import registry
+    from serving.registry.registry import DAGSTER_RUN_TAG
 
     settings = stores.settings
     try:

@@ -95,7 +95,7 @@ def registered_models(
 ) -> dg.Output[RegisteredModels]:
     """Versions of the registered model `recommender`, one a kind, each under an alias of its kind's name, with all they
     come from. Which of them serves is for `promotion_decision` to say."""
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     settings = stores.settings
     trained = [svd_model, als_model, item_item_model, content_model]

@@ -48,7 +48,7 @@ def promotion_decision(
     figures, on the version in MLflow too.
 
     A champion that somebody moved by hand during the training stays."""
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     settings = stores.settings
     run = Run(

@@ -88,10 +88,14 @@ def _load(port: int, rate: float, seconds: float) -> Load:
 
 
 def search(settings: Settings, requests: Sequence[bytes], seconds: float, first: float) -> Search:
-    """A rate that the server just failed leaves nothing behind: the next begins when it is quiet."""
+    """Each rate goes on where the one before ended: a list that is still kept from an earlier one would be none of the
+    server's own. A rate that the server just failed leaves nothing behind: the next begins when it is quiet."""
+    at = 0
 
     def ask(rate: float) -> Samples:
-        samples = at_rate(settings, requests, rate, seconds)
+        nonlocal at
+        samples = at_rate(settings, [*requests[at:], *requests[:at]], rate, seconds)
+        at = (at + len(samples)) % len(requests)
         time.sleep(0.5)
         return samples
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BUDGET_S = 0.02
 MAX_USERS = 50_000
 MAX_LISTS_OF_A_USER = 8
-# Of items as they are sent: about 35,000 first pages.
+# In memory: about 27,000 first pages.
 MAX_BYTES = 256_000_000
 # Lists that were made together do not run out together.
 JITTER = 0.1
@@ -169,14 +169,14 @@ class FeedCache:
             oldest = next(iter(lists))
             self._drop_lists({oldest: lists.pop(oldest)})
         lists[key] = (time.monotonic() + ttl_s, made)
-        self._bytes += len(made.items)
+        self._bytes += made.size
         self._users.move_to_end(user_id)
         while self._users and (len(self._users) > self._max_users or self._bytes > self._max_bytes):
             self._drop_lists(self._users.popitem(last=False)[1])
         self._counts.users.set(len(self._users))
 
     def _drop_lists(self, lists: Mapping[str, tuple[float, CachedList]]) -> None:
-        self._bytes -= sum(len(made.items) for _, made in lists.values())
+        self._bytes -= sum(made.size for _, made in lists.values())
 
     def _is_made(self, user_id: str, key: str, done: "asyncio.Task[tuple[CachedList, bool]]") -> None:
         if self._making.get((user_id, key)) is done:

@@ -90,7 +90,7 @@ async def _made(
             page = replace(page, degraded=(*page.degraded, *context.missing))
         if state.live is not None and ask.session and config.model == "champion":
             state.live.recorded.add(Recorded(user_id, ask.limit, ask.offset, context))
-        return CachedList(page, items_of(serving, page)), not page.degraded
+        return CachedList.of(page, items_of(serving, page)), not page.degraded
 
     if state.cache is None or not state.cache.on or ask.explain or user_id == NOBODY:
         return (await make())[0], False
@@ -221,7 +221,7 @@ def decision_of(
         version=serving.record.models[page.kind].version,
         source=page.source,
         ranks=range(page.offset + 1, page.offset + n + 1),
-        video_ids=ids[page.rows].tolist() if n else [],
+        video_ids=ids.take(page.rows).tolist() if n else [],
         scores=page.scores,
         propensities=page.propensities,
         sources=page.origins,

@@ -177,7 +177,7 @@ def test_a_stranger_gets_what_is_trending_and_it_says_so(demo: Demo) -> None:
 
 def test_an_answer_leads_back_to_bundle_model_training_set_and_run(demo: Demo) -> None:
     from serving import bento, bundle
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     answer = feed(demo.settings, "1")
     record = bundle.read_record(bento.bundle_dir(demo.settings, f"reelgraph:{answer['bundle']}"))
@@ -217,7 +217,7 @@ def requests_all_the_while(settings: Settings) -> Iterator[list[tuple[int, int]]
 
 
 def test_moving_champion_by_hand_reaches_the_feed_without_a_failed_request(demo: Demo) -> None:
-    from serving.registry.registry import registry
+    from serving.registry import registry
 
     settings = demo.settings
     champion, other = (registry.by_alias(settings, "champion"), registry.by_alias(settings, "svd"))

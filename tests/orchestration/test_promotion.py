@@ -21,7 +21,7 @@ from orchestration.promotion import PromotionDecision, Run, decide_and_promote, 
 from orchestration.records import Judgement, RegisteredModels, TrainedModel, TrainingSet
 from orchestration.registration import register_all
 from orchestration.resources import Stores
-from serving.registry.registry import promotion, registry
+from serving.registry import promotion, registry
 from stack.settings import Settings
 from tests.ml.planted import HOUR_MS, catalogue, taste_videos, tastes, write_folder
 from tests.serving.conftest import mlflow_uri  # noqa: F401 - a fixture

@@ -12,8 +12,9 @@ from serving.api.app import create_app
 from serving.api.state import State
 from serving.context.session import SessionContext
 from serving.gateway import Gateway
+from serving.lists import lists
 from serving.lists.feed_cache import FeedCache
-from serving.lists.lists import SESSION_UNAVAILABLE, SLOW, list_for, lists
+from serving.lists.lists import SESSION_UNAVAILABLE, SLOW, list_for
 from serving.lists.related import next_for
 from serving.live import LiveBundle, Serving
 from serving.pipeline import scorer

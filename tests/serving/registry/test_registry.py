@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from ml.recommender import Recommender
 from ml.saved import load
-from serving.registry.registry import registry
+from serving.registry import registry
 from stack.settings import Settings
 
 from ..conftest import free_port, tiny_model

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from serving.registry import promotion, registry
 from serving.registry.lineage import Lineage, environment
-from serving.registry.registry import promotion, registry
 from serving.registry.training import log_training
 from stack.settings import Settings
 

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from serving.api.app import create_app
 from serving.api.state import State
 from serving.gateway import Gateway
+from serving.registry import registry
 from serving.registry.answers import ModelAnswer, ModelsAnswer, run_of
 from serving.registry.lineage import Lineage
 from serving.registry.reader import RegistryReader
-from serving.registry.registry import registry
 from stack.settings import Settings
 from tests.serving.conftest import free_port, tiny_model
 from tests.serving.registry.double import GOOD, Registry
