@@ -4,6 +4,7 @@ One worker. It imports neither torch, mlflow nor pyarrow: a bundle needs numpy a
 """
 
 import ctypes
+import gc
 import signal
 import sys
 
@@ -26,6 +27,9 @@ _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 # A thread that scores or loads a bundle gives way to the event loop after this long, not after Python's 5 ms.
 SWITCH_INTERVAL_S = 0.0005
+
+# Requests under way are no growth: looked at seldom, few of them are old enough to make Python walk all that it holds.
+COLLECT_EVERY = (10_000, 20, 20)
 
 # One user's scores are too small a product to share between threads: they would spin longer than they compute.
 WORKER_ENVIRONMENT = {**telemetry_off(), "OPENBLAS_NUM_THREADS": "1"}
@@ -61,6 +65,7 @@ class RecommenderService:
     def __init__(self) -> None:
         self._parts: Parts | None = None
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.set_threshold(*COLLECT_EVERY)
         logs.configure(get_settings())
         _end_with_parent()
 

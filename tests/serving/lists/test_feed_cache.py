@@ -189,8 +189,8 @@ def test_what_is_kept_is_bounded_in_bytes_too(nowhere, user):
                 await cache.get(f"{user} {i}", "k", make)
             assert cache.in_memory(f"{user} 1", "k2") is None
             assert cache.in_memory(f"{user} 0", "k0") is not None
-            kept = [made.items for lists in cache._users.values() for _, made in lists.values()]
-            assert cache._bytes == sum(map(len, kept)) <= 10 * size + 9
+            kept = [made.size for lists in cache._users.values() for _, made in lists.values()]
+            assert cache._bytes == sum(kept) <= 10 * size + 9
             cache.drop(f"{user} 0")
             cache.clear()
             assert cache._bytes == 0
