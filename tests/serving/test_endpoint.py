@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from serving import bento, bundle
@@ -158,6 +159,27 @@ def test_the_endpoint_is_small_and_loads_no_training_library(running):
     mapped = " ".join(m.path for m in worker.memory_maps())
     for library in ("torch", "pyarrow", "scipy", "pandas"):
         assert f"/{library}/" not in mapped
+
+
+def test_answers_leave_hardly_anything_to_the_collector(running):
+    """What stays alive behind an answer makes Python walk its whole heap again and again, and every request wait."""
+    settings, _ = running
+
+    def collections() -> dict[str, float]:
+        text = httpx.get(settings.endpoint_url + "/metrics").text
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        found = {s.labels["generation"]: s.value for s in samples if s.name == "reelgraph_gc_seconds_count"}
+        return {generation: found.get(generation, 0.0) for generation in "012"}
+
+    before = collections()
+    with httpx.Client(base_url=settings.endpoint_url) as client:
+        for number in range(1_500):
+            client.get(FEED, params={"user_id": f"user-{number % 50}", "limit": 3}).raise_for_status()
+    time.sleep(0.3)  # they are counted ten times a second
+    after = collections()
+    assert after["2"] == before["2"]
+    assert after["1"] - before["1"] <= 1
+    assert after["0"] - before["0"] <= 10  # BentoML's time-out alone made it 50
 
 
 def test_killed_hard_it_frees_the_port_and_stopped_it_leaves_nothing(home, shelved):
