@@ -172,5 +172,3 @@ def test_the_page_shows_misses_and_says_how_busy_the_machine_was(tmp_path):
     assert "| peer |  | 400 /s |  |" in text
     assert "feed 3.5." in text
     assert "$" not in text
-    write(path, [Result("feed", figures)], load_average_before=0.1)
-    assert "Nothing else ran on it." in page(json.loads(path.read_text()))
