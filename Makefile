@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 # Each worker starts its own servers: about 2 GB.
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 INSTALLED := .venv/.installed
 # Nobody measures us; see also stack/settings.py, which tells every process we start.
 export DO_NOT_TRACK := 1
@@ -62,7 +62,7 @@ repro: $(INSTALLED) ## train and judge again from the tracked training set, outs
 
 test: lint ## lint, types and all tests, with coverage (own ports and folders; a stack may be up)
 	@rm -f .coverage .coverage.*
-	@$(RUN) -m pytest --cov --cov-report= -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(RUN) -m pytest --cov --cov-report= -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(RUN) -m coverage combine --append -q 2>/dev/null || true
 	@$(RUN) -m coverage report --fail-under=85
 

@@ -25,6 +25,30 @@ from stack.settings import PROJECT_ROOT, Settings, child_environment, variables
 
 _KEPT = {"REELGRAPH_TEST_DATA"}
 
+# Files are handed to workers whole, in order: one that takes minutes must not be the last, alone on the machine.
+_LONG = (
+    "tests/integration/",
+    "tests/dbt_project/test_property.py",
+    "tests/ml/test_kuairand.py",
+    "tests/orchestration/test_promotion.py",
+    "tests/orchestration/test_bench_data.py",
+    "tests/orchestration/test_backfill.py",
+    "tests/data_quality/test_planted_future.py",
+    "tests/dbt_project/",
+    "tests/orchestration/",
+    "tests/serving/test_endpoint.py",
+    "tests/data_quality/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.nodeid
+        return next((i for i, begin in enumerate(_LONG) if path.startswith(begin)), len(_LONG))
+
+    items.sort(key=place)
+
+
 # For `--hypothesis-profile=deep`: a night's worth of examples where a test asks for no number of its own.
 hypothesis.settings.register_profile("deep", max_examples=2_000, deadline=None)
 

@@ -25,7 +25,7 @@ from stack.settings import Settings
 from .peertube.double import PeerTubeDouble, running
 from .registry.double import GOOD, Registry
 from .running_app import running_app
-from .training.double import Dagster
+from .trainings.double import Dagster
 
 pytestmark = pytest.mark.stack
 DATABASE = "described_tests"
