@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 # Each worker starts its own servers: about 2 GB.
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 INSTALLED := .venv/.installed
 # Nobody measures us; see also stack/settings.py, which tells every process we start.
 export DO_NOT_TRACK := 1

@@ -355,13 +355,14 @@ def test_what_a_killed_search_had_spent_is_not_given_again(data: TrainingSet, tm
 # --- the process ---------------------------------------------------------------------------------------------------
 
 PROCESS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import ml.tuning_objective as objective
 from ml.training_set import TrainingSet
 from ml.tuning import tune
 from tests.ml.test_tuning import POOR
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background hands down to ignore it
 real, said = objective.fit, []
 def slow(kind, *arguments, **options):
     if any("trial 3 complete" in line for line in said):

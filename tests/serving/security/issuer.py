@@ -91,15 +91,15 @@ class Defects:
     made: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        now = int(time.time())
+        now, day = int(time.time()), 86_400  # they are made when tests are collected, and used much later
 
         def good(**changes: Any) -> dict[str, Any]:
-            return claims_of(self.user, ("admin",), **changes)
+            return claims_of(self.user, ("admin",), **{"exp": now + 2 * day, **changes})
 
         self.made = {
             "expired": rs256(good(exp=now - 60)),
-            "not yet valid": rs256(good(nbf=now + 600)),
-            "issued in the future": rs256(good(iat=now + 600)),
+            "not yet valid": rs256(good(nbf=now + day)),
+            "issued in the future": rs256(good(iat=now + day)),
             "wrong audience": rs256(good(aud="another")),
             "no audience": rs256(good(aud=None)),
             "wrong issuer": rs256(good(iss="https://evil.example")),
