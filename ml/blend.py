@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import read_arrays
 from ml.errors import ModelFilesError
 from ml.ids import MISSING, Ids, lookup
 from ml.recommender import Past, Recommender, Scores, check_array, check_ids
@@ -143,13 +144,12 @@ class BlendModel(Recommender):
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        from ml.saved import load, plain_name
+        from ml.saved import plain_name, read
 
-        with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
+        stored = read_arrays(folder / ARRAYS_FILE)
         return cls(
             kind=about["kind"],
-            parts={name: _part(load(folder / plain_name(name))) for name in about["parts"]},
+            parts={name: _part(read(folder / plain_name(name))) for name in about["parts"]},
             user_ids=stored["user_ids"],
             watches=stored["watches"],
             of_known=Mixture(about["weights"], stored["of_known"], about["of_new"][0]),

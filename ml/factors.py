@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import read_arrays
 from ml.fold_in import FoldIn, restored
 from ml.ids import MISSING, Ids, lookup
 from ml.recommender import Past, Recommender, Scores, check_array, check_ids, cosines
@@ -93,9 +94,9 @@ class FactorModel(Recommender):
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in _ARRAYS}
-            rest = {n.removeprefix(_FOLD_IN): arrays[n] for n in arrays.files if n.startswith(_FOLD_IN)}
+        arrays = read_arrays(folder / ARRAYS_FILE)
+        columns = {name: arrays[name] for name in _ARRAYS}
+        rest = {n.removeprefix(_FOLD_IN): array for n, array in arrays.items() if n.startswith(_FOLD_IN)}
         made = about["fold_in"]
         fold_in = restored(made["name"], made["settings"], rest) if made else None
         return cls(kind=about["kind"], offset=about["offset"], info=about["info"], fold_in=fold_in, **columns)

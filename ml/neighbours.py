@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ml.arrays import read_arrays
 from ml.errors import ModelFilesError
 from ml.ids import MISSING, Ids, lookup
 from ml.recommender import Past, Recommender, Scores, check_array, check_ids
@@ -95,21 +96,21 @@ class NeighbourModel(Recommender):
 
     @classmethod
     def read(cls, folder: Path, about: Mapping[str, Any]) -> Self:
-        with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-            user_ids, video_ids = arrays["user_ids"], arrays["video_ids"]
+        arrays = read_arrays(folder / ARRAYS_FILE)
+        user_ids, video_ids = arrays["user_ids"], arrays["video_ids"]
 
-            def matrix(name: str, rows: int) -> sparse.csr_matrix:
-                parts = tuple(arrays[f"{name}.{part}"] for part in _PARTS)
-                return sparse.csr_matrix(parts, shape=(rows, len(video_ids)))
+        def matrix(name: str, rows: int) -> sparse.csr_matrix:
+            parts = tuple(arrays[f"{name}.{part}"] for part in _PARTS)
+            return sparse.csr_matrix(parts, shape=(rows, len(video_ids)))
 
-            return cls(
-                kind=about["kind"],
-                user_ids=user_ids,
-                video_ids=video_ids,
-                history=matrix("history", len(user_ids)),
-                weights=matrix("weights", len(video_ids)),
-                video_bias=arrays["video_bias"],
-                half_life_videos=about["half_life_videos"],
-                weight_power=about["weight_power"],
-                info=about["info"],
-            )
+        return cls(
+            kind=about["kind"],
+            user_ids=user_ids,
+            video_ids=video_ids,
+            history=matrix("history", len(user_ids)),
+            weights=matrix("weights", len(video_ids)),
+            video_bias=arrays["video_bias"],
+            half_life_videos=about["half_life_videos"],
+            weight_power=about["weight_power"],
+            info=about["info"],
+        )

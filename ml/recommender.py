@@ -1,6 +1,5 @@
 """What every saved model can be asked, whatever fitted it. Needs only numpy (and scipy for sparse forms)."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import ModelFilesError, UnknownVideoError
-from ml.files import replaced, write_json
+from ml.files import replaced, sha256_of, write_json
 from ml.ids import MISSING, Ids, lookup
 from ml.topk import NO_CANDIDATE, rows_per_block, top_k
 
@@ -152,8 +151,7 @@ def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of arrays in the folder itself (a blend's parts have their own)."""
     found = {}
     for path in sorted(folder.glob("*.npz")):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        found[path.name] = sha256_of(path)
     return found
 
 

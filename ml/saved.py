@@ -1,12 +1,15 @@
 """Reads a saved model back, whatever its form."""
 
-import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ml.errors import ModelFilesError
+from ml.files import sha256_of
 from ml.recommender import ABOUT_FILE, FORMAT, Recommender
 
 FIRST_FORMAT = 1
@@ -15,21 +18,29 @@ FIRST_FORMAT = 1
 
 def load(directory: Path) -> Recommender:
     """The model that `Recommender.save` wrote; raises `ModelFilesError` naming what is wrong with it."""
+    check(directory)
+    return read(directory)
+
+
+def check(directory: Path) -> None:
+    """Compare the arrays of a saved model, and of its parts, with the sums in its `model.json`; raises
+    `ModelFilesError`."""
     directory = Path(directory)
-    try:
-        about = json.loads((directory / ABOUT_FILE).read_text("utf-8"))
-        if not isinstance(about, dict):
-            raise ModelFilesError(f"{directory}: {ABOUT_FILE} describes no model")
-        if about.get("format") == FIRST_FORMAT:
-            about = {**about, "format": FORMAT, "form": "factors", "fold_in": None, "sha256": {}}
-        if about.get("format") != FORMAT:
-            raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
+    about = _about(directory)
+    with _named(directory):
         for name, digest in about["sha256"].items():
-            if _digest(directory / plain_name(name)) != digest:
+            if sha256_of(directory / plain_name(name)) != digest:
                 raise ModelFilesError(f"{directory}: {name} is not the file that was saved")
+        for part in about.get("parts", ()):
+            check(directory / plain_name(part))
+
+
+def read(directory: Path) -> Recommender:
+    """`load` without `check`, for a caller who has compared all sums."""
+    directory = Path(directory)
+    about = _about(directory)
+    with _named(directory):
         return _form(about["form"]).read(directory, about)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelFilesError(f"{directory}: not a saved model ({error})") from error
 
 
 def plain_name(name: str) -> str:
@@ -39,9 +50,26 @@ def plain_name(name: str) -> str:
     return name
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _about(directory: Path) -> dict[str, Any]:
+    """What `model.json` says, of an older format in the words of this one."""
+    with _named(directory):
+        about = json.loads((directory / ABOUT_FILE).read_text("utf-8"))
+    if not isinstance(about, dict):
+        raise ModelFilesError(f"{directory}: {ABOUT_FILE} describes no model")
+    if about.get("format") == FIRST_FORMAT:
+        return {**about, "format": FORMAT, "form": "factors", "fold_in": None, "sha256": {}}
+    if about.get("format") != FORMAT:
+        raise ModelFilesError(f"{directory}: format {about.get('format')}, this code reads {FORMAT}")
+    return about
+
+
+@contextmanager
+def _named(directory: Path) -> Iterator[None]:
+    """Whatever breaks inside is an error of this folder."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelFilesError(f"{directory}: not a saved model ({error})") from error
 
 
 def _form(name: str) -> type[Recommender]:

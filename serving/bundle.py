@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml.errors import ModelError
 from ml.factors import FactorModel
-from ml.files import replaced
+from ml.files import replaced, sha256_of
 from ml.recommender import KINDS, Recommender
 from ml.saved import load as load_model
+from ml.saved import read as read_model
 from serving import catalogue as catalogues
 from serving.catalogue import Catalogue
 from serving.code_version import CodeVersion, code_version
@@ -202,13 +203,17 @@ def verify(folder: Path) -> BundleRecord:
 
 def load(folder: Path) -> Bundle:
     """Verify and read a bundle; the same errors as `read_record`."""
-    record = verify(folder)
+    return read(folder, verify(folder))
+
+
+def read(folder: Path, record: BundleRecord) -> Bundle:
+    """Read a bundle whose files were verified; raises `CorruptBundleError`."""
     try:
         return Bundle(
             record=record,
             catalogue=Catalogue.load(folder),
             watched=Watched.load(folder),
-            models={kind: load_model(folder / "models" / kind) for kind in record.models},
+            models={kind: read_model(folder / "models" / kind) for kind in record.models},
             indexes={
                 kind: index
                 for kind in record.models
@@ -240,8 +245,7 @@ def _check_kinds(champion: str, models: Mapping[str, ModelToPack]) -> None:
 
 
 def _checksum(path: Path) -> PackedFile:
-    with path.open("rb") as file:
-        return PackedFile(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    return PackedFile(sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
 def _checksums(folder: Path) -> dict[str, PackedFile]:

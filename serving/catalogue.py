@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ml.arrays import read_arrays
 from ml.ids import MISSING, Ids, find, lookup
 from serving.errors import BundleInputError
 
@@ -85,8 +86,7 @@ class Catalogue:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `write` wrote; raises `OSError`, `KeyError` or `ValueError` if it is not that."""
-        with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in arrays.files}
+        columns = read_arrays(folder / ARRAYS_FILE)
         # A bundle of before creators were kept: none is known.
         columns.setdefault("creators", np.full(len(columns["video_ids"]), NO_CREATOR, np.int32))
         codes, starts = columns["tag_codes"], columns["tag_starts"]

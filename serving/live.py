@@ -1,4 +1,9 @@
-"""The bundle in service: watches what is published, tries it beside the old one, then swaps one reference."""
+"""The bundle in service: watches what is published, tries it beside the old one, then swaps one reference.
+
+Two bundles are held at most: the one in service and, for a rollback, the one before it; that one goes before another is
+read. What happens here shares the interpreter and the cores with requests, so it is made to be little and in small
+pieces (`ml.arrays`, `ml.files.sha256_of`, pauses in the trial).
+"""
 
 import ctypes
 import gc
@@ -29,6 +34,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 RETRY_S = 10.0
+TRIAL_PAUSE_S = 0.01
+"""Between two lists of the trial, while requests are answered: about twice as long as a list takes."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Serving:
     tag: str
     pipeline: FeedPipeline
     loaded_at: float
+    code_differs: str | None = None
 
     @property
     def ranker(self) -> Ranker:
@@ -72,12 +80,13 @@ class LiveBundle:
         self._seen: tuple[str, int] | None = None
         self._again_at = math.inf
         self.current: Serving | None = None
+        self.before: Serving | None = None
+        """What served before, ready to serve again."""
         self.refused: Refusal | None = None
         self.opt_out = OptOut(opt_out_file(settings))
         self.blocklist = Blocklist(settings.blocked_videos_file)
         self.recorded = RecordedRequests()
         self.code = code_version()
-        self.code_difference: str | None = None
         self._on_blocked: list[Callable[[], None]] = []
         self._on_swap: list[Callable[[Serving], None]] = []
 
@@ -128,7 +137,16 @@ class LiveBundle:
         if self.current is not None and self.current.tag == tag:
             self._accept()  # published again, or rolled back to what never stopped serving
             return False
-        return self._try(tag) or self._serve_another(tag)
+        return self._take_back(tag) or self._try(tag) or self._serve_another(tag)
+
+    def _take_back(self, tag: str) -> bool:
+        """Whether this is the bundle that served before: it has passed its trial, and nothing has to be read."""
+        if self.before is None or self.before.tag != tag:
+            return False
+        started = time.monotonic()
+        self.before.pipeline.block(self.blocklist.ids)
+        self._put_in_service(self.before, started)
+        return True
 
     def _try(self, tag: str, folder: Path | None = None) -> bool:
         """Load, test and swap in; False, with the reason kept, if the bundle is no good."""
@@ -136,10 +154,12 @@ class LiveBundle:
         try:
             folder = folder or bento.bundle_dir(self._settings, tag)
             differs = difference(bundle.read_record(folder), self.code)
-            loaded = bundle.load(folder)
+            record = bundle.verify(folder)
+            self._forget_before()
+            loaded = bundle.read(folder, record)
             pipeline = FeedPipeline(loaded, Ranker(loaded))
             pipeline.block(self.blocklist.ids)
-            smoke_test(pipeline, self.recorded)
+            smoke_test(pipeline, self.recorded, TRIAL_PAUSE_S if self.current else 0)
         except BundleError as error:
             self._refuse(tag, self._told(str(error)))
             self._try_again_if(isinstance(error.__cause__, OSError))
@@ -151,21 +171,32 @@ class LiveBundle:
             )  # the log says more than strangers may
             self._try_again_if(isinstance(error, OSError | MemoryError))
             return False
-        old, self.current = self.current, Serving(tag, pipeline, time.time())
-        self._accept()
-        self.code_difference = differs
-        self._metrics.code_differs.set(differs is not None)
-        if differs:
-            log.warning("bundle %s is %s", tag, differs)
-        self._record_swap(old, time.monotonic() - started)
-        # What was loaded lives long: collections must not walk it again (they stop every request for that long).
-        gc.collect()
-        gc.freeze()
-        del old
-        give_back_memory()
-        for tell in self._on_swap:
-            tell(self.current)
+        if self.current is None:
+            # Code and libraries live as long as the process: collections, which stop every request for that long, need
+            # not walk them. Only once: it would also keep for good what is garbage at the moment.
+            gc.collect()
+            gc.freeze()
+        self._put_in_service(Serving(tag, pipeline, time.time(), differs), started)
         return True
+
+    def _put_in_service(self, serving: Serving, started: float) -> None:
+        old, self.current = self.current, serving
+        self.before = old if self._settings.keep_previous_bundle else None
+        self._accept()
+        self._metrics.code_differs.set(serving.code_differs is not None)
+        if serving.code_differs:
+            log.warning("bundle %s is %s", serving.tag, serving.code_differs)
+        self._record_swap(old, time.monotonic() - started)
+        for tell in self._on_swap:
+            tell(serving)
+        if self.before is None:
+            del old
+            give_back_memory()
+
+    def _forget_before(self) -> None:
+        if self.before is not None:
+            self.before = None
+            give_back_memory()
 
     def _serve_another(self, refused: str) -> bool:
         """A fresh endpoint whose published bundle is broken serves the newest sound one rather than nothing."""

@@ -1,5 +1,6 @@
 """Before a bundle serves it is asked: sample users, videos, and what people asked for just now."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,10 +49,12 @@ class RecordedRequests:
         return iter(list(self._requests))
 
 
-def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRequests = ()) -> None:
+def smoke_test(
+    pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRequests = (), pause_s: float = 0
+) -> None:
     """Ask a new bundle for lists of each kind of user, for videos like others, and for what was asked of the old one;
     raises `SmokeTestError` naming the one that is not sane. What a first request would wait for (pages of files,
-    threads of libraries) is done by then."""
+    threads of libraries) is done by then. `pause_s`: between two lists, for whom this must not hold up."""
     loaded = pipeline.bundle
     videos = loaded.catalogue.video_ids
     users = loaded.models[loaded.record.champion].user_ids
@@ -59,13 +62,16 @@ def smoke_test(pipeline: FeedPipeline, recorded: Sequence[Recorded] | RecordedRe
         [str(u) for u in users[np.linspace(0, len(users) - 1, SMOKE_USERS).astype(int)]] if len(users) else []
     )
     for user in [*sample, ""]:
+        time.sleep(pause_s)
         # Whose list it is is not said: the reason of a refusal is public.
         _try_feed(
             pipeline, Recorded(user, 20, 0, NOTHING), "the feed of a sample user" if user else "nobody's feed"
         )
     for request in recorded:
+        time.sleep(pause_s)
         _try_feed(pipeline, request, "the feed of a recorded request")
     for row in {0, len(videos) // 2, len(videos) - 1}:
+        time.sleep(pause_s)
         page = pipeline.ranker.similar(str(videos[row]), 10)
         if not page.rows and _left(pipeline, [row]):
             raise SmokeTestError(f"nothing is similar to video {videos[row]}")

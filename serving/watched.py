@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import read_arrays
 from ml.ids import MISSING, Ids, find, lookup
 from serving.errors import BundleInputError
 
@@ -56,8 +57,7 @@ class Watched:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        with np.load(folder / FILE, allow_pickle=False) as arrays:
-            return cls(user_ids=arrays["user_ids"], starts=arrays["starts"], rows=arrays["rows"])
+        return cls(**read_arrays(folder / FILE))
 
 
 def _encoded(column: "pa.ChunkedArray") -> tuple[Ids, NDArray[np.int64]]:

@@ -39,7 +39,7 @@ def add(app: FastAPI, state: State) -> None:
             "training_set": record.training_set.get("version"),
             "created_at": record.created_at.isoformat(),
             "refused": {"tag": refused.tag, "reason": refused.reason} if refused else None,
-            "code_differs": state.live.code_difference,
+            "code_differs": serving.code_differs,
             "opt_out": state.live.opt_out.version,
             "recent_items": "ok" if state.context and state.context.available else "unavailable",
         }

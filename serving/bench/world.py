@@ -74,12 +74,19 @@ def packed(plan: Plan) -> Path:
     return folder
 
 
-def shelve(settings: Settings, folder: Path) -> str:
-    """Put a packed bundle where its Bento would be, without copying it or the seconds a build takes; its tag."""
-    tag = f"{bento.NAME}:{read_record(folder).bundle_id}"
+def shelve(settings: Settings, folder: Path, bundle_id: str | None = None) -> str:
+    """Put a packed bundle where its Bento would be, without copying it or the seconds a build takes; its tag.
+
+    With a `bundle_id` of its own it is, to the endpoint, a bundle that it has not met."""
+    record = read_record(folder)
+    if bundle_id:
+        record = record.model_copy(update={"bundle_id": bundle_id})
+    tag = f"{bento.NAME}:{record.bundle_id}"
     target = bento.bundle_dir(settings, tag)
     if not target.is_dir():
         shutil.copytree(folder, target, copy_function=os.link)
+        (target / RECORD_FILE).unlink()  # not through the link, which leads to the packed one
+        (target / RECORD_FILE).write_text(record.model_dump_json(), "utf-8")
     return tag
 
 

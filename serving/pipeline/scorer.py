@@ -82,20 +82,34 @@ class Scorer:
         return self._jobs.qsize() + self._others.qsize()
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            batch, ends = self._taken(job)
-            for group in _grouped(batch):
-                if len(group) >= TOGETHER_FROM:
-                    _answer_together(group)
-                else:
-                    for single in group:
-                        _answer(single)
-            if ends:
-                return
+        while self._answer_waiting():
+            pass
+
+    def _answer_waiting(self) -> bool:
+        """Answer what waits, or the next; whether to go on. A call for each time: while the thread waits for work it
+        holds nothing of the last, which would keep its bundle in memory."""
+        job = self._jobs.get()
+        if job is None:
+            return False
+        batch, ends = self._taken(job)
+        for group in _grouped(batch):
+            if len(group) >= TOGETHER_FROM:
+                _answer_together(group)
+            else:
+                for single in group:
+                    _answer(single)
+        return not ends
 
     def _work_on_others(self) -> None:
-        while (job := self._others.get()) is not None:
-            _answer(job)
+        while self._answer_another():
+            pass
+
+    def _answer_another(self) -> bool:
+        job = self._others.get()
+        if job is None:
+            return False
+        _answer(job)
+        return True
 
     def _taken(self, first: _Job) -> tuple[list[_Job], bool]:
         batch = [first]

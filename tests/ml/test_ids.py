@@ -17,6 +17,12 @@ def test_one_is_found_where_many_are(known, asked):
         assert (find(ids, wanted) != MISSING) == (wanted in set(known))
 
 
+@given(st.lists(texts, max_size=12))
+def test_a_vocabulary_is_found_in_itself(known):
+    ids = vocabulary(known)
+    assert lookup(ids, ids.copy()).tolist() == list(range(len(ids)))
+
+
 def test_nothing_is_found_in_nothing():
     assert find(as_ids([]), "a") == MISSING
     assert find(as_ids(["a"]), "") == MISSING

@@ -1,12 +1,14 @@
 """The bundle in service: taken up, rolled back, refused, never lost."""
 
+import gc
 import json
 import logging
+import weakref
 from dataclasses import replace
 
 import pytest
 
-from serving import bento
+from serving import bento, bundle
 from serving.context.session import NOTHING
 from serving.errors import BundleMissingError, CorruptBundleError, SmokeTestError
 from serving.live import LiveBundle
@@ -64,6 +66,52 @@ def test_publishing_an_older_tag_rolls_back(home, live, shelved):
         bento.publish(home, tag)
         assert live.check() is True
         assert live.current.tag == tag
+
+
+def test_a_rollback_and_its_undoing_read_nothing(home, live, shelved, monkeypatch):
+    first, second = shelved("a"), shelved("b", champion="two-tower")
+    for tag in (first, second):
+        bento.publish(home, tag)
+        live.check()
+    monkeypatch.setattr("serving.bundle.read", lambda folder, record: pytest.fail(f"{folder} was read"))
+    home.blocked_videos_file.write_text("v1\n")
+    for tag in (first, second, first):
+        bento.publish(home, tag)
+        assert live.check() is True
+        assert live.current.tag == tag
+        assert live.current.pipeline.blocked.tolist() == [
+            1
+        ]  # what was blocked meanwhile is blocked in it too
+
+
+def test_the_bundle_before_is_not_held_when_that_is_not_wished(home, shelved):
+    live = LiveBundle(home.model_copy(update={"keep_previous_bundle": False}), Metrics(), poll_s=0.02)
+    for tag in (shelved("a"), shelved("b", champion="two-tower"), shelved("a")):
+        bento.publish(home, tag)
+        assert live.check() is True
+        assert (live.current.tag, live.before) == (tag, None)
+
+
+def test_two_bundles_are_held_at_most(home, live, shelved, monkeypatch):
+    """The oldest is gone, without the collector's help, before another is read."""
+    held, seen, read = [], [], bundle.read
+
+    def reading(folder, record):
+        seen.append([one() is not None for one in held])
+        loaded = read(folder, record)
+        held.append(weakref.ref(loaded))
+        return loaded
+
+    monkeypatch.setattr("serving.bundle.read", reading)
+    tags = shelved("a"), shelved("b", champion="two-tower"), shelved("c", version=5)
+    gc.disable()
+    try:
+        for tag in tags:
+            bento.publish(home, tag)
+            assert live.check() is True
+    finally:
+        gc.enable()
+    assert seen == [[], [True], [False, True]]
 
 
 def test_a_broken_bundle_is_refused_and_the_old_one_stays(home, live, shelved, caplog):
@@ -124,7 +172,7 @@ def test_a_pointer_to_nothing_of_ours_is_refused(home, live, content):
 
 
 def test_a_bundle_that_answers_nonsense_is_refused(home, live, shelved, monkeypatch):
-    def fail(pipeline, recorded):
+    def fail(pipeline, recorded, pause_s):
         raise SmokeTestError("the feed of user 'ann' is empty")
 
     bento.publish(home, shelved("a"))
@@ -214,7 +262,7 @@ def test_other_code_than_the_endpoints_is_said_and_a_later_release_refused(home,
     bento.publish(home, tag)
     live.code = live.code.model_copy(update={"sha256": "0" * 64, "git_commit": None})
     assert live.check() is True
-    assert "served by 000000000000" in live.code_difference
+    assert "served by 000000000000" in live.current.code_differs
     assert value(live, "reelgraph_bundle_code_differs") == 1
     live.code = live.code.model_copy(update={"package": "0.0.1"})
     bento.publish(home, shelved("b", version=5))

@@ -51,6 +51,14 @@ def test_the_smoke_test_says_what_is_not_sane(pipeline, monkeypatch, changes, me
         smoke_test(with_changes(pipeline, monkeypatch, **changes))
 
 
+def test_whoever_must_not_be_held_up_gets_a_pause_before_every_list(pipeline, monkeypatch):
+    slept = []
+    monkeypatch.setattr("serving.trial.time.sleep", slept.append)
+    smoke_test(pipeline, [Recorded("u0000", 5, 0, NOTHING)] * 7, 0.5)
+    assert set(slept) == {0.5}
+    assert len(slept) > 7 + 1
+
+
 def test_a_list_with_what_was_watched_is_not_sane(pipeline, monkeypatch):
     met = pipeline.bundle.watched.of("u0000").tolist()
     with pytest.raises(SmokeTestError, match="holds a watched video"):

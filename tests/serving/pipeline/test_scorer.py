@@ -2,6 +2,9 @@
 
 import asyncio
 import threading
+import time
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +40,21 @@ def with_scorer(work):
             await thread.close()
 
     return asyncio.run(main())
+
+
+def test_what_was_answered_is_not_held_until_there_is_more_to_do(busy):
+    """It would keep a bundle in memory that is out of service."""
+
+    async def ask(thread):
+        pipeline = pipeline_of(world(300, seed=3))
+        await thread.gather(pipeline, pipeline.plan(USERS[0]))
+        await thread.run(partial(pipeline.ranker.similar, "v0001", 3))
+        held = weakref.ref(pipeline.bundle)
+        del pipeline
+        await asyncio.to_thread(time.sleep, 0.05)  # the threads have gone back to waiting
+        return held()
+
+    assert with_scorer(ask) is None
 
 
 class Held:
