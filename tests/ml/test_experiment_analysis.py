@@ -317,7 +317,7 @@ def looks_at(seed: int, n: int, drawn: tuple[float, ...], every: int) -> list[ND
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.1, 0.1)])
 def test_a_sound_split_passes_however_often_it_is_looked_at(shares: tuple[float, ...]) -> None:
-    """Of 200 experiments with 100 looks each 0.2 are due; Pearson's test at this level flags about 4."""
+    """Of 200 experiments with 100 looks each 0.2 are due; Pearson's test at this level flags 3."""
     flagged = sum(
         any(not sample_ratio(seen, shares).sound for seen in looks_at(seed, 5_000, shares, 50))
         for seed in range(200)
