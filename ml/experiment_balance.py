@@ -9,10 +9,10 @@ from scipy.special import gammaln, logsumexp
 
 SRM_LEVEL = 0.001
 """Low, because a true mismatch is a fault of the plumbing and soon becomes obvious, while false alarms cost trust: of a
-thousand sound experiments about one is ever flagged, however often they are looked at."""
+thousand sound experiments at most one is ever flagged, however often they are looked at."""
 CONCENTRATIONS = (10.0, 100.0, 1_000.0, 10_000.0)
-"""How near to the declared shares a mismatch is looked for: a fault that loses a fifth of a variant shows among 3,500
-users, by the first of them; one that loses a fiftieth takes the last, and 400,000 users."""
+"""How near to the declared shares a mismatch is looked for, from far to near: a fault that loses a fifth of a variant
+shows among 3,500 users, one that loses a fiftieth among 400,000."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Balance:
 
 def sample_ratio(variant: NDArray[np.int64], shares: Sequence[float]) -> Balance:
     """The sequential multinomial test of the variants' counts against the declared shares (Lindon and Malek 2022,
-    "Anytime-valid inference for multinomial count data"): valid at all looks at once, exact for any number of users.
+    "Anytime-valid inference for multinomial count data"): valid for any number of users and at all looks at once, as
+    long as users only come (once the decision log has dropped the oldest, or many were erased, of few looks).
 
     p = 1 / B, at most 1. B is how much better the counts are foreseen by shares drawn from Dirichlet(c * declared)
     than by the declared ones, the mean over `CONCENTRATIONS` c: of a sound split it is ever above 1 / p with

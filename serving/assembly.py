@@ -114,7 +114,7 @@ def _forget_lists_when_outdated(live: LiveBundle, cache: FeedCache) -> None:
     def forget(_: object = None) -> None:
         loop.call_soon_threadsafe(cache.clear)
 
-    live.on_blocked(forget)
+    live.exclusions.on_blocked(forget)
     live.on_swap(forget)
 
 

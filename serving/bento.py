@@ -80,7 +80,8 @@ def build(settings: Settings, packed: Path) -> str:
 
 
 def publish(settings: Settings, tag: str) -> None:
-    """Make a stored bundle the one in service; an older tag is a rollback. The endpoint takes it up within a second.
+    """Make a stored bundle the one in service; an older tag is a rollback. The endpoint looks every half
+    second; the bundle that served before serves again at once, another once it has been read and tried.
 
     Raises `BundleMissingError` if the store has no such bundle, and what `bundle.verify` raises.
     """

@@ -1,6 +1,7 @@
 """The videos of a bundle as arrays: what similar-video scores need, and each video's JSON ready to send."""
 
 import mmap
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Catalogue:
     float32; `tag_starts` (m + 1,) and `tag_codes`: the distinct tags of row i are
     `tag_codes[tag_starts[i]:tag_starts[i + 1]]`; `tagged_starts`, `tagged_rows`: the same the other way round, the rows
     of each tag. `cards` holds row i's JSON fields (no braces) at `card_starts[i]:card_starts[i + 1]`, read from the
-    file only when asked for.
+    file only when asked for; `cards_file` says which file that is, whatever is put in its place.
     """
 
     video_ids: Ids
@@ -60,6 +61,7 @@ class Catalogue:
     tagged_rows: NDArray[np.int32]
     card_starts: NDArray[np.int64]
     cards: "mmap.mmap"
+    cards_file: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -97,10 +99,29 @@ class Catalogue:
             np.int64
         )
         with (folder / CARDS_FILE).open("rb") as file:
+            cards_file = _identity(os.fstat(file.fileno()))
             cards = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if columns["card_starts"][-1] != len(cards):
             raise ValueError(f"{CARDS_FILE} is {len(cards)} bytes long, must be {columns['card_starts'][-1]}")
-        return cls(**columns, tagged_starts=tagged_starts, tagged_rows=owner[order], cards=cards)
+        return cls(
+            **columns,
+            tagged_starts=tagged_starts,
+            tagged_rows=owner[order],
+            cards=cards,
+            cards_file=cards_file,
+        )
+
+    def is_still_in(self, folder: Path) -> bool:
+        """False if other cards lie in the folder than these are read from. True also if it cannot be said: these can
+        still be read."""
+        try:
+            return _identity((folder / CARDS_FILE).stat()) == self.cards_file
+        except OSError:
+            return True
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def write(folder: Path, videos: "pa.Table") -> int:

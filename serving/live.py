@@ -10,24 +10,22 @@ import gc
 import logging
 import math
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving import bento, bundle
-from serving.blocklist import Blocklist
 from serving.bundle import Bundle, BundleRecord
 from serving.code_version import code_version
 from serving.compatibility import difference
 from serving.errors import BundleError
-from serving.opt_out import OptOut
+from serving.exclusions import Exclusions
 from serving.pipeline.feed import FeedPipeline
 from serving.ranking import Ranker
+from serving.repeated import Repeated
 from serving.telemetry.metrics import Metrics
 from serving.trial import RecordedRequests, smoke_test
-from stack.erased_users import opt_out_file
 from stack.settings import PROJECT_ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -74,57 +72,36 @@ class LiveBundle:
     def __init__(self, settings: Settings, metrics: Metrics, poll_s: float = POLL_S) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._poll_s = poll_s
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._watch = Repeated("bundle-watcher", poll_s, self.check)
         self._seen: tuple[str, int] | None = None
         self._again_at = math.inf
         self.current: Serving | None = None
         self.before: Serving | None = None
         """What served before, ready to serve again."""
         self.refused: Refusal | None = None
-        self.opt_out = OptOut(opt_out_file(settings))
-        self.blocklist = Blocklist(settings.blocked_videos_file)
         self.recorded = RecordedRequests()
+        self.exclusions = Exclusions(settings, poll_s)
+        self.opt_out = self.exclusions.opt_out
+        self.exclusions.on_erased(self.recorded.clear)
+        self.exclusions.on_blocked(self._block_in_service)
         self.code = code_version()
-        self._on_blocked: list[Callable[[], None]] = []
         self._on_swap: list[Callable[[Serving], None]] = []
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="bundle-watcher", daemon=True)
-        self._thread.start()
+        self._watch.start()
+        self.exclusions.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join(timeout=5)
+        self._watch.stop()
+        self.exclusions.stop()
 
     def on_swap(self, tell: Callable[[Serving], None]) -> None:
         """Call `tell`, from the watching thread, each time another bundle has been taken into service."""
         self._on_swap.append(tell)
 
-    def on_blocked(self, tell: Callable[[], None]) -> None:
-        """Call `tell`, from the watching thread, each time other videos are blocked."""
-        self._on_blocked.append(tell)
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.check()
-            except Exception:  # the thread must outlive whatever it meets; the bundle in service stays
-                log.exception("the check for a new bundle failed")
-            self._stop.wait(self._poll_s)
-
     def check(self) -> bool:
         """Take up what is published if it is new; returns whether the bundle in service changed."""
-        erased = self.opt_out.version
-        self.opt_out.refresh()  # first: no bundle is taken up before the list of whom not to know
-        if self.opt_out.version != erased:
-            self.recorded.clear()
-        if self.blocklist.refresh() and self.current is not None:
-            self.current.pipeline.block(self.blocklist.ids)
-            for changed in self._on_blocked:
-                changed()
+        self.exclusions.refresh()  # first: no bundle is taken up before the list of whom not to know
         published = bento.published(self._settings)
         if published is None:
             packed = bento.own_bundle()
@@ -140,63 +117,85 @@ class LiveBundle:
         return self._take_back(tag) or self._try(tag) or self._serve_another(tag)
 
     def _take_back(self, tag: str) -> bool:
-        """Whether this is the bundle that served before: it has passed its trial, and nothing has to be read."""
-        if self.before is None or self.before.tag != tag:
+        """Whether this is the bundle that served before: it has passed its trial, and nothing has to be read. Unless
+        other files have been put in its place since, by somebody who repaired it."""
+        before = self.before
+        if before is None or before.tag != tag:
             return False
-        started = time.monotonic()
-        self.before.pipeline.block(self.blocklist.ids)
-        self._put_in_service(self.before, started)
+        if not before.bundle.catalogue.is_still_in(bento.bundle_dir(self._settings, tag)):
+            return False
+        self._put_in_service(before)
+        log.info("bundle %s serves again: champion %s", tag, before.record.champion)
         return True
 
     def _try(self, tag: str, folder: Path | None = None) -> bool:
         """Load, test and swap in; False, with the reason kept, if the bundle is no good."""
         started = time.monotonic()
-        try:
-            folder = folder or bento.bundle_dir(self._settings, tag)
-            differs = difference(bundle.read_record(folder), self.code)
-            record = bundle.verify(folder)
-            self._forget_before()
-            loaded = bundle.read(folder, record)
-            pipeline = FeedPipeline(loaded, Ranker(loaded))
-            pipeline.block(self.blocklist.ids)
-            smoke_test(pipeline, self.recorded, TRIAL_PAUSE_S if self.current else 0)
-        except BundleError as error:
-            self._refuse(tag, self._told(str(error)))
-            self._try_again_if(isinstance(error.__cause__, OSError))
-            return False
-        except Exception as error:  # a bundle broken in a way nobody thought of must not end the watch
-            log.exception("bundle %s cannot be taken into service", tag)
-            self._refuse(
-                tag, f"it cannot be loaded: {type(error).__name__}"
-            )  # the log says more than strangers may
-            self._try_again_if(isinstance(error, OSError | MemoryError))
+        serving = self._sound(tag, folder)
+        if serving is None:
+            give_back_memory()  # of what was read of it
             return False
         if self.current is None:
             # Code and libraries live as long as the process: collections, which stop every request for that long, need
             # not walk them. Only once: it would also keep for good what is garbage at the moment.
             gc.collect()
             gc.freeze()
-        self._put_in_service(Serving(tag, pipeline, time.time(), differs), started)
+        self._put_in_service(serving)
+        took = time.monotonic() - started
+        self._metrics.load_seconds.set(took)
+        log.info(
+            "bundle %s serves: champion %s, %d videos, loaded in %.2f s",
+            tag, serving.record.champion, serving.record.counts["videos"], took,
+        )  # fmt: skip
         return True
 
-    def _put_in_service(self, serving: Serving, started: float) -> None:
-        old, self.current = self.current, serving
-        self.before = old if self._settings.keep_previous_bundle else None
-        self._accept()
-        self._metrics.code_differs.set(serving.code_differs is not None)
-        if serving.code_differs:
-            log.warning("bundle %s is %s", serving.tag, serving.code_differs)
-        self._record_swap(old, time.monotonic() - started)
-        for tell in self._on_swap:
-            tell(serving)
-        if self.before is None:
-            del old
-            give_back_memory()
+    def _sound(self, tag: str, folder: Path | None) -> Serving | None:
+        """The bundle, read and tried; None if it is refused."""
+        try:
+            return self._read(tag, folder or bento.bundle_dir(self._settings, tag))
+        except BundleError as error:
+            self._refuse(tag, self._told(str(error)))
+            self._try_again_if(isinstance(error.__cause__, OSError))
+        except Exception as error:  # a bundle broken in a way nobody thought of must not end the watch
+            log.exception("bundle %s cannot be taken into service", tag)
+            # The log says more than strangers may.
+            self._refuse(tag, f"it cannot be loaded: {type(error).__name__}")
+            self._try_again_if(isinstance(error, OSError | MemoryError))
+        return None
 
-    def _forget_before(self) -> None:
-        if self.before is not None:
+    def _read(self, tag: str, folder: Path) -> Serving:
+        differs = difference(bundle.read_record(folder), self.code)
+        record = bundle.verify(folder)
+        if self.before is not None:  # two are held at most
             self.before = None
             give_back_memory()
+        loaded = bundle.read(folder, record)
+        pipeline = FeedPipeline(loaded, Ranker(loaded))
+        with self.exclusions.blocked() as ids:
+            pipeline.block(ids)
+        smoke_test(pipeline, self.recorded, TRIAL_PAUSE_S if self.current else 0)
+        return Serving(tag, pipeline, time.time(), differs)
+
+    def _put_in_service(self, serving: Serving) -> None:
+        old = self.current
+        with self.exclusions.blocked() as ids:  # no change of them comes between these two
+            serving.pipeline.block(ids)
+            self.current = serving
+        self.before = old if self._settings.keep_previous_bundle else None
+        self._accept()
+        if serving.code_differs:
+            log.warning("bundle %s is %s", serving.tag, serving.code_differs)
+        self._record_swap(old, serving)
+        for tell in self._on_swap:
+            tell(serving)
+        del old
+        if self.before is None:
+            give_back_memory()
+
+    def _block_in_service(self) -> None:
+        """What is blocked has changed; called while it cannot change again."""
+        if self.current is not None:
+            self.current.pipeline.block(self.exclusions.blocklist.ids)
 
     def _serve_another(self, refused: str) -> bool:
         """A fresh endpoint whose published bundle is broken serves the newest sound one rather than nothing."""
@@ -233,18 +232,12 @@ class LiveBundle:
         self._metrics.swaps.labels("refused").inc()
         self._metrics.bundle_refused.set(1)
 
-    def _record_swap(self, old: Serving | None, took: float) -> None:
-        assert self.current is not None
-        record = self.current.record
+    def _record_swap(self, old: Serving | None, new: Serving) -> None:
         self._metrics.swaps.labels("taken").inc()
-        self._metrics.load_seconds.set(took)
+        self._metrics.code_differs.set(new.code_differs is not None)
         if old is not None:
             self._metrics.bundle.remove(*_labels(old.record))
-        self._metrics.bundle.labels(*_labels(record)).set(1)
-        log.info(
-            "bundle %s serves: champion %s, %d videos, loaded in %.2f s",
-            self.current.tag, record.champion, record.counts["videos"], took,
-        )  # fmt: skip
+        self._metrics.bundle.labels(*_labels(new.record)).set(1)
 
 
 def give_back_memory() -> None:

@@ -37,16 +37,22 @@ class RecordedRequests:
 
     def __init__(self, kept: int = KEPT_REQUESTS) -> None:
         self._requests: deque[Recorded] = deque(maxlen=kept)
+        self._cleared = 0
 
     def add(self, request: Recorded) -> None:
         self._requests.append(request)
 
     def clear(self) -> None:
-        """After an erasure nothing of before is kept."""
+        """After an erasure nothing of before is kept, nor goes on being tried."""
+        self._cleared += 1
         self._requests.clear()
 
     def __iter__(self) -> Iterator[Recorded]:
-        return iter(list(self._requests))
+        cleared = self._cleared
+        for request in list(self._requests):
+            if self._cleared != cleared:
+                return
+            yield request
 
 
 def smoke_test(

@@ -148,7 +148,8 @@ class Settings(BaseSettings):
     # The endpoint: how it answers.
     feed_cache_s: float = Field(600.0, ge=0, description="how long a list may be answered from; 0: never")
     keep_previous_bundle: bool = Field(
-        True, description="the bundle before the one in service stays in memory: a rollback loads nothing"
+        True,
+        description="the bundle before this one stays in memory: nothing to load for a rollback",
     )
     experiments_file_override: Path | None = Field(None, validation_alias=_env("REELGRAPH_EXPERIMENTS_FILE"))
     otel_endpoint: Annotated[str | None, AfterValidator(values.page_url)] = Field(

@@ -59,7 +59,7 @@ def experiment_report(stores: Stores) -> dg.MaterializeResult:
 
 @dg.asset_check(
     asset=experiment_report,
-    description="Each variant has the share of users that was declared (chi-square, p >= 0.001); no other is met.",
+    description="Each variant has the share of users that was declared (sequential test, p >= 0.001); no other is met.",
 )
 def experiments_have_sound_samples(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     metadata = latest_metadata(context.instance, "experiment_report")

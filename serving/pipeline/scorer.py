@@ -40,6 +40,11 @@ class _Job:
         except RuntimeError:  # the loop closed meanwhile: nobody waits any more
             log.debug("an answer came after its event loop had closed")
 
+    def release(self) -> None:
+        """Refer to nothing any more. An error refers to the frames it came through and they to this job: if that led
+        back to the error, by the future, only the collector would end the circle, and the bundle in it stay."""
+        del self.work, self.future, self.pipeline, self.plan
+
 
 class Scorer:
     """`await gather(...)` from the event loop; one thread does the work. `start` and `close` once."""
@@ -66,16 +71,22 @@ class Scorer:
         """The candidates of a plan."""
         if not plan.asked.queries or _is_quick(plan):
             return pipeline.gather(plan)
-        job = _Job(lambda: pipeline.gather(plan), *_here(), pipeline, plan)
-        self._jobs.put(job)
-        return await job.future
+        loop, future = _here()
+        self._jobs.put(_Job(lambda: pipeline.gather(plan), loop, future, pipeline, plan))
+        try:
+            return await future
+        finally:
+            del future  # see `_Job.release`
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Any other arithmetic that would hold up the event loop: in a thread of its own, since a few passes over a
         large catalogue for similar videos must not make feeds wait."""
-        job = _Job(work, *_here())
-        self._others.put(job)
-        return await job.future
+        loop, future = _here()
+        self._others.put(_Job(work, loop, future))
+        try:
+            return await future
+        finally:
+            del future  # see `_Job.release`
 
     @property
     def waiting(self) -> int:
@@ -147,14 +158,13 @@ def _grouped(batch: Sequence[_Job]) -> list[list[_Job]]:
 
 
 def _answer(job: _Job) -> None:
-    if job.future.cancelled():  # its request gave up
-        return
     try:
-        result = job.work()
+        if not job.future.cancelled():  # else its request gave up
+            job.deliver(job.work())
     except Exception as error:  # handed to who asked
         job.deliver(None, error)
-    else:
-        job.deliver(result)
+    finally:
+        job.release()
 
 
 def _answer_together(jobs: Sequence[_Job]) -> None:

@@ -51,6 +51,17 @@ def test_a_torn_zip_is_an_error(tmp_path: Path) -> None:
         read_arrays(tmp_path / FILE)
 
 
+def test_a_member_that_does_not_begin_where_the_file_says_is_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / FILE, first=np.arange(10))
+    content = bytearray((tmp_path / FILE).read_bytes())
+    offset = content.index(b"PK\x01\x02") + 42  # in the central directory
+    for wrong in (7, len(content) - 3, len(content) + 1000):
+        content[offset : offset + 4] = wrong.to_bytes(4, "little")
+        (tmp_path / FILE).write_bytes(content)
+        with pytest.raises(zipfile.BadZipFile, match=r"first\.npy does not begin where"):
+            read_arrays(tmp_path / FILE)
+
+
 def test_pickles_compressed_arrays_and_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", objects=np.array([{}, None]))
     np.savez_compressed(tmp_path / "small.npz", first=np.arange(1000))

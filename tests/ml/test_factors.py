@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.errors import ModelFilesError, UnknownVideoError
-from ml.factors import FactorModel
+from ml.factors import ARRAYS_FILE, FactorModel
 from ml.files import replaced, write_json
 from ml.fold_in import LeastSquaresFoldIn, MeanFoldIn
 from ml.recommender import Past, cosines
@@ -241,6 +241,12 @@ def test_a_model_of_the_first_format_still_answers(tmp_path: Path) -> None:
     (tmp_path / "m" / "model.json").write_text(json.dumps(first))
     loaded = load(tmp_path / "m")
     np.testing.assert_array_equal(loaded.scores(["ann", "nobody"]), MODEL.scores(["ann", "nobody"]))
+
+    content = bytearray((tmp_path / "m" / ARRAYS_FILE).read_bytes())
+    content[content.index(MODEL.user_factors.tobytes())] ^= 1  # the least bit of a number: still finite
+    (tmp_path / "m" / ARRAYS_FILE).write_bytes(content)
+    with pytest.raises(ModelFilesError, match=r"user_factors\.npy is damaged"):
+        load(tmp_path / "m")
 
 
 @pytest.mark.parametrize("name", ["../arrays.npz", "/etc/hostname", ".", "..", "", "a/b.npz"])

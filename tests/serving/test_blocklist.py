@@ -76,7 +76,7 @@ def state(home, shelved):
 
 def test_a_blocked_video_is_in_no_list(state, home, shelved):
     told = []
-    state.live.on_blocked(lambda: told.append(state.serving.pipeline.blocked.tolist()))
+    state.live.exclusions.on_blocked(lambda: told.append(state.serving.pipeline.blocked.tolist()))
     client = TestClient(Gateway(create_app(state), state.metrics), raise_server_exceptions=False)
     paths = [
         "/api/v1/recommendations/feed?user_id=ann",

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import threading
 import weakref
 from dataclasses import replace
 
@@ -79,9 +80,58 @@ def test_a_rollback_and_its_undoing_read_nothing(home, live, shelved, monkeypatc
         bento.publish(home, tag)
         assert live.check() is True
         assert live.current.tag == tag
-        assert live.current.pipeline.blocked.tolist() == [
-            1
-        ]  # what was blocked meanwhile is blocked in it too
+        assert live.current.pipeline.blocked.tolist() == [1]  # also what was blocked meanwhile
+        record = live.current.record
+        labels = {"bundle": record.bundle_id, "champion": record.champion}
+        version = str(record.models[record.champion].version)
+        assert value(live, "reelgraph_bundle_loaded", **labels, version=version) == 1
+
+
+def test_a_bundle_that_was_put_in_order_since_it_served_is_read_again(home, live, shelved):
+    first, second = shelved("a"), shelved("b", champion="two-tower")
+    served = []
+    for tag in (first, second):
+        bento.publish(home, tag)
+        live.check()
+        served.append(live.current)
+    cards = bento.bundle_dir(home, first) / "cards.bin"
+    content = cards.read_bytes()
+    cards.unlink()
+    cards.write_bytes(content)
+    bento.publish(home, first)
+    assert live.check() is True
+    assert live.current.tag == first
+    assert live.current is not served[0]
+
+
+def test_lists_of_whom_and_what_not_do_not_wait_for_a_bundle_that_is_tried(home, live, shelved, monkeypatch):
+    first, second = shelved("a"), shelved("b", champion="two-tower")
+    bento.publish(home, first)
+    live.check()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(pipeline, recorded, pause_s):
+        begun.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr("serving.live.smoke_test", slow)
+    live.recorded.add(Recorded("ann", 7, 0, NOTHING))
+    live.start()
+    try:
+        bento.publish(home, second)
+        assert begun.wait(10)
+        erased = ErasedUsers(b"k" * 32, frozenset({pseudonym(b"k" * 32, "ann")}))
+        write_opt_out(home, erased)
+        home.blocked_videos_file.write_text("v1\n")
+        wait_for(lambda: live.opt_out.version == erased.version, "the opt-out list", timeout=10)
+        wait_for(lambda: live.current.pipeline.blocked.tolist() == [1], "the block list", timeout=10)
+        assert (live.current.tag, list(live.recorded)) == (first, [])
+        go_on.set()
+        wait_for(lambda: live.current.tag == second, "the bundle", timeout=10)
+        assert live.current.pipeline.blocked.tolist() == [1]
+    finally:
+        go_on.set()
+        live.stop()
 
 
 def test_the_bundle_before_is_not_held_when_that_is_not_wished(home, shelved):
@@ -200,7 +250,7 @@ def test_the_watcher_takes_a_bundle_up_within_its_interval(home, live, shelved, 
         assert live.current.tag == tag
     finally:
         live.stop()
-    assert not live._thread.is_alive()
+    assert not live._watch.is_running
 
 
 def test_the_watcher_outlives_what_it_meets(home, live, shelved, monkeypatch, caplog):

@@ -8,7 +8,7 @@ import pytest
 from serving.context.session import NOTHING, SessionContext
 from serving.errors import SmokeTestError
 from serving.pipeline.planning import EVERYTHING_WAS_MET
-from serving.trial import KEPT_REQUESTS, Recorded, RecordedRequests, smoke_test
+from serving.trial import KEPT_REQUESTS, SMOKE_USERS, Recorded, RecordedRequests, smoke_test
 
 from .pipeline.made import bundle_of, catalogue_of, model_of, names, pipeline_of, world
 
@@ -55,8 +55,21 @@ def test_whoever_must_not_be_held_up_gets_a_pause_before_every_list(pipeline, mo
     slept = []
     monkeypatch.setattr("serving.trial.time.sleep", slept.append)
     smoke_test(pipeline, [Recorded("u0000", 5, 0, NOTHING)] * 7, 0.5)
-    assert set(slept) == {0.5}
-    assert len(slept) > 7 + 1
+    assert slept == [0.5] * (SMOKE_USERS + 1 + 7 + 3)  # nobody is a user too; three videos
+
+
+def test_what_is_cleared_under_way_is_not_gone_on_with():
+    """Somebody in it has been erased."""
+    requests = RecordedRequests()
+    for i in range(3):
+        requests.add(Recorded(f"u{i:04d}", 5, 0, NOTHING))
+    tried = []
+    for request in requests:
+        tried.append(request.user_id)
+        requests.clear()
+        requests.add(Recorded("somebody else", 5, 0, NOTHING))
+    assert tried == ["u0000"]
+    assert [request.user_id for request in requests] == ["somebody else"]
 
 
 def test_a_list_with_what_was_watched_is_not_sane(pipeline, monkeypatch):
