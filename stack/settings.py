@@ -147,10 +147,7 @@ class Settings(BaseSettings):
 
     # The endpoint: how it answers.
     feed_cache_s: float = Field(600.0, ge=0, description="how long a list may be answered from; 0: never")
-    keep_previous_bundle: bool = Field(
-        True,
-        description="the bundle before this one stays in memory: nothing to load for a rollback",
-    )
+    keep_previous_bundle: bool = Field(True, description="in memory, so that a rollback loads nothing")
     experiments_file_override: Path | None = Field(None, validation_alias=_env("REELGRAPH_EXPERIMENTS_FILE"))
     otel_endpoint: Annotated[str | None, AfterValidator(values.page_url)] = Field(
         None,
