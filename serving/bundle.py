@@ -187,11 +187,13 @@ def read_record(folder: Path) -> BundleRecord:
 
 
 def verify(folder: Path) -> BundleRecord:
-    """Compare every file with its checksum, and let there be no other; the same errors as `read_record`."""
+    """Compare every file with its checksum, and let there be no other; the same errors as `read_record`.
+
+    Hidden files may be there: volumes have their own (`.nfs...`, `.DS_Store`), and nothing of ours is read from one."""
     record = read_record(folder)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != RECORD_FILE and name not in record.files:
+        if path.is_file() and name not in record.files and name != RECORD_FILE and path.name[0] != ".":
             raise CorruptBundleError(f"bundle {record.bundle_id}: {name} is not in its record")
     for name, expected in record.files.items():
         path = folder / name

@@ -125,6 +125,17 @@ def test_a_missing_file_is_named(packed):
         bundle.load(folder)
 
 
+def test_a_file_that_no_sum_stands_for_is_named_but_a_volumes_own_may_be_there(packed):
+    folder = packed("a")
+    (folder / ".nfs000001").write_bytes(b"of a file that was deleted while it was read")
+    assert bundle.verify(folder).champion == "svd"
+    record = json.loads((folder / "bundle.json").read_text())
+    del record["files"]["models/svd/arrays.npz"]
+    (folder / "bundle.json").write_text(json.dumps(record))
+    with pytest.raises(CorruptBundleError, match=r"models/svd/arrays\.npz is not in its record"):
+        bundle.verify(folder)
+
+
 def rewrite(folder: Path, **changes: object) -> None:
     record = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**record, **changes}))
